@@ -1,0 +1,1 @@
+"""Segmentations and numbers to files: one module a format."""
