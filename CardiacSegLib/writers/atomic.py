@@ -41,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise CardiacSegError(f"{path} could not be written: {_remedy(error)}.") from error
+        raise CardiacSegError(f"{path} could not be written: {remedy(error)}.") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -52,5 +52,6 @@ def _suffixes(path: Path) -> str:
     return "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".nrrd") else path.suffix
 
 
-def _remedy(error: OSError) -> str:
+def remedy(error: OSError) -> str:
+    """What is wrong and what to do about it, to end a sentence with."""
     return _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
