@@ -170,7 +170,7 @@ class _Scene:
         few = rng.integers(2, 8)
         self.papillary = np.append(rng.uniform(2.5, 6.5, 2), rng.uniform(1.0, 3.0, few))
         self.papillary_angle = (
-            heart.septum + np.pi + np.append([0.95, -0.95] + rng.normal(0, 0.25, 2), rng.normal(0, 2, few))
+            heart.septum + np.pi + np.append(np.array([0.95, -0.95]) + rng.normal(0, 0.25, 2), rng.normal(0, 2, few))
         )
         self.papillary_place = np.append(rng.uniform(0.6, 0.88, 2), rng.uniform(0.75, 0.98, few))
         self.rv_wall = rng.uniform(1.0, 3.5)
@@ -218,6 +218,7 @@ class _Scene:
             plane.paint(np.clip((bumps() - rng.uniform(0.7, 1.5)) * 10, 0, 1), v[names[rng.integers(4, len(names))]])
         floor = self._along(np.pi / 2 + rng.normal(0, 0.35))
         floor += rng.uniform(-0.1, 0.4) * (depth - 25) - self.heart.radius - self.heart.wall - rng.uniform(-4, 14)
+        floor += (self._along(0) - rng.normal(0, 30)) ** 2 * rng.normal(0, 0.003)
         below = np.clip((floor + rng.uniform(1, 7) * bumps()) / 2, 0, 1)
         stomach = below * np.clip((bumps() - rng.uniform(-0.5, 1)) * 8, 0, 1)
         plane.paint(np.clip(below * 6, 0, 1), v["fat"] if rng.random() < 0.5 else v["muscle"])
@@ -275,7 +276,7 @@ class _Scene:
         return rows, columns
 
     def _paint_heart(self, plane, s, depth, center, blood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Paint the heart at a depth; returns the coverage of LV cavity, of LV with its wall, and of the RV's outline."""
+        """Paint the heart at a depth; returns the coverage of LV cavity, LV with its wall, RV's outline."""
         v, heart = self.values, self.heart
         lv = myo = rv = np.zeros(np.broadcast_shapes(plane.x.shape, plane.y.shape), np.float32)
         walls, right = heart.walls(s, depth), heart.rv(s, depth)

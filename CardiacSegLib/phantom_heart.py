@@ -134,7 +134,7 @@ def draw_heart(rng: np.random.Generator, slices: int, distance: float, ejection_
     radius = {"dilated": rng.uniform(28, 40), "hypertrophic": rng.uniform(17, 26)}.get(kind, rng.uniform(20, 31))
     wall = {"dilated": rng.uniform(4.5, 9), "hypertrophic": rng.uniform(10, 19)}.get(kind, rng.uniform(5.5, 11))
     septum = np.pi + rng.normal(0, 0.6)
-    length = float(np.clip(slices * distance * rng.uniform(0.72, 0.97), 55, 112))
+    length = float(np.clip(slices * distance * rng.uniform(0.76, 1.02), 55, 112))
     bulge = rng.uniform(0.2, 0.9) if kind == "hypertrophic" else rng.uniform(-0.1, 0.2)
     thickness = 1 + bulge * bump(septum + rng.normal(0, 0.5), 0.8) + ripple(rng, 1, 5, rng.uniform(0.03, 0.12))
     weakness = 1 - (rng.uniform(0.4, 1.0) if kind == "infarct" else rng.uniform(0, 0.25)) * bump(
@@ -147,7 +147,7 @@ def draw_heart(rng: np.random.Generator, slices: int, distance: float, ejection_
         descent=length * ef / 100 * rng.uniform(0.2, 0.28), apex_bias=rng.uniform(0, 0.45), shape=shape,
         thickness=np.clip(thickness, 0.25, None) / np.clip(thickness, 0.25, None).mean(), weakness=weakness,
         twist=rng.uniform(-40, 40), rv_depth=rng.uniform(36, 62) if kind == "right" else rng.uniform(22, 42),
-        rv_height=rng.uniform(1.0, 1.35) if kind == "right" else rng.uniform(0.92, 1.22),
+        rv_height=rng.uniform(1.0, 1.35) if kind == "right" else rng.uniform(0.98, 1.3),
         rv_reach=rng.uniform(3, 16), rv_length=length * rng.uniform(0.78, 0.97), rv_turn=rng.uniform(0, 0.9),
         rv_squeeze=rng.uniform(0.15, 0.35) if kind == "right" else rng.uniform(0.25, 0.6),
         rv_shape=ripple(rng, 3, 7, rng.uniform(0.02, 0.07)), systole=rng.uniform(0.3, 0.45),
@@ -159,7 +159,7 @@ def draw_heart(rng: np.random.Generator, slices: int, distance: float, ejection_
 def slice_depths(heart: Heart, slices: int, distance: float) -> np.ndarray:
     """(slices,) mm of the slice centres below the LV base at ED: a little atrium above it where the stack is long."""
     spare = slices * distance - heart.length
-    return (np.arange(slices) + 0.5) * distance - spare * (0.55 if spare > 0 else 0.5)
+    return (np.arange(slices) + 0.5) * distance - spare * 0.5
 
 
 def _with_ejection_fraction(heart: Heart, ef: float, slices: int, distance: float) -> Heart:
