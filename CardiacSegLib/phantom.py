@@ -88,8 +88,8 @@ def _check(frames, slices, size, spacing, modality, ejection_fraction, indices) 
         raise CardiacSegError(f"The phantom knows no modality '{modality}'; choose MR or CT.")
     if ejection_fraction is not None and not 5 <= ejection_fraction <= 85:
         raise CardiacSegError(f"The ejection fraction {ejection_fraction:g} % cannot be drawn; choose 5 to 85 percent.")
-    if not indices or min(indices) < 0 or max(indices) >= frames:
-        raise CardiacSegError(f"The frame numbers {indices} do not lie within 0 to {frames - 1}; choose others.")
+    if not indices or indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= frames:
+        raise CardiacSegError(f"The frame numbers {indices} must increase within 0 to {frames - 1}; choose others.")
 
 
 def _smooth_field(rng: np.random.Generator, shape: Sequence[int], knots: Sequence[int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,13 +163,20 @@ def slice_depths(heart: Heart, slices: int, distance: float) -> np.ndarray:
 
 
 def _with_ejection_fraction(heart: Heart, ef: float, slices: int, distance: float) -> Heart:
-    """The same heart with the squeeze, found by bisection, at which the discs lose the fraction ef."""
+    """The same heart with the squeeze at which its discs lose the fraction ef, from full at ED to smallest at ES.
+
+    A basal slice that leaves can alone be more than a weak heart ejects; then the base is made to descend less.
+    """
     depths = slice_depths(heart, slices, distance)
-    full = heart.disc_areas(0.0, depths)[0]
-    low, high = -0.3, 1.3
-    for _ in range(22):
-        middle = (low + high) / 2
-        heart = Heart(**{**vars(heart), "squeeze": middle})
-        lost = 1 - heart.disc_areas(1.0, depths)[0] / full if full > 0 else ef
-        low, high = (middle, high) if lost < ef else (low, middle)
+    steps = np.linspace(0, 1, 17)
+    for descent in (*(heart.descent * 0.6**n for n in range(8)), 0.0):
+        low, high = 0.0, 1.3
+        for _ in range(20):
+            squeeze = (low + high) / 2
+            heart = replace(heart, squeeze=squeeze, descent=descent)
+            volumes = [heart.disc_areas(s, depths)[0] for s in (0.0, 1.0)]
+            low, high = (squeeze, high) if volumes[1] > (1 - ef) * volumes[0] else (low, squeeze)
+        course = [heart.disc_areas(s, depths)[0] for s in steps]
+        if squeeze > 0.001 and max(course) <= course[0] and min(course) >= course[-1]:
+            break
     return heart
