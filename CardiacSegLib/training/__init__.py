@@ -1,0 +1,1 @@
+"""Training: data sets, samples, augmentation, losses, and one loop for all networks; inference never imports it."""

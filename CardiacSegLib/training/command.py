@@ -1,0 +1,139 @@
+"""From data sets on disk to a weights file with its card: what `cardiacseg train` does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import CardiacSegError
+from ..networks.cstm import CSTM, SIZES
+from ..weights import WeightsCard, save_weights
+from .loop import Report, Settings, fit
+from .memory import MemoryLoss, memory_batches
+from .sources import DATA_SETS, Licence, read_phantoms, strictest
+from .subjects import Subject, compact, load_subjects, save_subjects
+
+NETWORKS = ("cstm",)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One --data argument: KIND=WHERE[@SHARE], e.g. acdc=training@0.8 or phantom=100 (hearts)."""
+
+    kind: str
+    where: str
+    share: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> DataSource:
+        kind, equals, rest = text.partition("=")
+        where, _, share = rest.rpartition("@") if "@" in rest else (rest, "", "")
+        try:
+            parsed = cls(kind, where, float(share) if share else None)
+        except ValueError:
+            parsed = None
+        if parsed is None or not equals or not where or kind not in (*DATA_SETS, "phantom"):
+            kinds = ", ".join((*DATA_SETS, "phantom"))
+            raise CardiacSegError(f"'{text}' is not a data source; write KIND=FOLDER[@SHARE] with a kind of {kinds}.")
+        return parsed
+
+
+def gather(source: DataSource, exclude: Sequence[str], spacing_mm: float, size: int, seed: int) -> list[Subject]:
+    """The compact subjects of one source, without the excluded ones."""
+    if source.kind == "phantom":
+        subjects = read_phantoms(int(source.where), seed)
+    else:
+        root = Path(source.where)
+        if not root.is_dir():
+            raise CardiacSegError(f"The data folder {root} does not exist; give the folder that holds the data set.")
+        subjects = DATA_SETS[source.kind].read(root)
+    kept = [compact(s, spacing_mm, size) for s in subjects if s.name not in exclude]
+    if not kept:
+        raise CardiacSegError(f"No subject of the kind '{source.kind}' was found in {source.where}; check the folder.")
+    return kept
+
+
+def train(
+    network: str,
+    data: Sequence[str],
+    output: Path,
+    *,
+    size: str = "small",
+    exclude: Sequence[str] = (),
+    settings: Settings | None = None,
+    batch: int = 8,
+    seed: int = 0,
+    resume: bool = False,
+    imagenet: tuple[Path, Path] | None = None,
+    name: str = "",
+    command: str = "",
+    report: Callable[[Report], None] = lambda _: None,
+) -> Path:
+    """Train a network and write output / NAME.safetensors with its card; returns the path.
+
+    data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files of
+    a standard ResNet-50 and ResNet-18 for the size base. Compact subjects are kept in output and used again.
+    """
+    settings = settings or Settings()
+    if network not in NETWORKS:
+        raise CardiacSegError(f"The network '{network}' is not known; choose one of {', '.join(NETWORKS)}.")
+    if size not in SIZES:
+        raise CardiacSegError(f"The size '{size}' is not known; choose one of {', '.join(SIZES)}.")
+    sources = [DataSource.parse(text) for text in data]
+    output.mkdir(parents=True, exist_ok=True)
+    config = SIZES[size]
+    picture, spacing_mm = (112, config.spacing_mm) if config.spacing_mm else (config.shorter_side, 0.9)
+    crop = int(picture * 1.43)
+    gathered = []
+    for source in sources:
+        subjects = cached(output, source, exclude, spacing_mm, crop, seed)
+        gathered.append((subjects, len(subjects) if source.share is None else source.share))
+    torch.manual_seed(seed)
+    model = CSTM(config).to(memory_format=torch.channels_last)
+    if imagenet:
+        load_imagenet(model, *imagenet)
+    batches = memory_batches(gathered, batch, picture, seed)
+    trained = fit(model, batches, MemoryLoss(), settings, output, report, resume)
+    licence = strictest([Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources])
+    card = WeightsCard(
+        name=name or f"{network}-{size}",
+        network=network,
+        size=size,
+        data=tuple(f"{s.kind} ({len(subjects)} subjects)" for s, (subjects, _) in zip(sources, gathered, strict=True)),
+        licence=licence.value,
+        command=command or shlex.join(["cardiacseg", "train", network, "--size", size]),
+        seed=seed,
+    )
+    return save_weights(output / f"{card.name}.safetensors", trained, card)
+
+
+def cached(
+    output: Path, source: DataSource, exclude: Sequence[str], spacing_mm: float, crop: int, seed: int
+) -> list[Subject]:
+    """The compact subjects of a source, from the file in the output folder if an earlier run left it there."""
+    label = "".join(c if c.isalnum() else "-" for c in f"{source.kind}-{source.where}").strip("-")
+    path = output / f"{label}-{crop}px-{spacing_mm:g}mm.npz"
+    if path.is_file():
+        return [s for s in load_subjects(path) if s.name not in exclude]
+    subjects = gather(source, exclude, spacing_mm, crop, seed)
+    save_subjects(path, subjects)
+    return subjects
+
+
+def load_imagenet(model: CSTM, key: Path, value: Path) -> None:
+    """ImageNet weights for both trunks: safetensors, or .pth read with weights_only."""
+    from safetensors.torch import load_file
+
+    for trunk, path in ((model.key_encoder, key), (model.value_encoder, value)):
+        try:
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+            trunk.load_imagenet(state)
+        except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
+            raise CardiacSegError(
+                f"{path} does not hold the weights of the standard ResNet that this trunk needs; give a ResNet-50 state "
+                "dict for the key encoder and a ResNet-18 for the value encoder."
+            ) from error

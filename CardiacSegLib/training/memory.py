@@ -1,0 +1,68 @@
+"""How the memory network learns: its batches and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .augmentation import Augmentation
+from .losses import MaskLoss
+from .samples import draw_row, objects_of
+from .subjects import Subject
+
+
+class MemoryBatch(NamedTuple):
+    """pictures (B, F, 1, H, W), target (B, F, H, W) int64, how many frames are given, how many objects there are."""
+
+    pictures: Tensor
+    target: Tensor
+    given: int
+    objects: int
+
+
+def memory_batches(
+    sources: Sequence[tuple[Sequence[Subject], float]],
+    batch: int,
+    size: int,
+    seed: int,
+    spacing_ratio: float = 1.0,
+    max_objects: int = 3,
+) -> Iterator[MemoryBatch]:
+    """Endless batches. sources: lists of compact subjects, each with the share of samples that comes from it.
+
+    A batch has two objects (the paper's most) or max_objects, and one given frame or, once in four, two.
+    """
+    rng = np.random.default_rng(seed)
+    augment = Augmentation(size, seed, spacing_ratio)
+    shares = np.array([share for _, share in sources])
+    while True:
+        objects = int(rng.integers(2, max_objects + 1))
+        given = 2 if rng.random() < 0.25 else 1
+        pictures, targets = [], []
+        for _ in range(batch):
+            subjects, _ = sources[rng.choice(len(sources), p=shares / shares.sum())]
+            row = draw_row(subjects[rng.integers(len(subjects))], rng)
+            picture, target = augment(row.pictures, objects_of(row, objects, rng))
+            pictures.append(picture)
+            targets.append(target)
+        yield MemoryBatch(torch.stack(pictures), torch.stack(targets), given, objects)
+
+
+class MemoryLoss:
+    """The mean mask loss over the frames that the network had to find."""
+
+    def __init__(self) -> None:
+        self.mask_loss = MaskLoss()
+
+    def __call__(self, network: nn.Module, batch: MemoryBatch, progress: float) -> Tensor:
+        device = next(network.parameters()).device
+        target = batch.target.to(device)
+        masks = F.one_hot(target[:, : batch.given], batch.objects + 1).movedim(-1, 2)[:, :, 1:].float()
+        logits = network(batch.pictures.to(device), masks)
+        wanted = target[:, batch.given :]
+        return self.mask_loss(logits.flatten(0, 1), wanted.flatten(0, 1), progress)

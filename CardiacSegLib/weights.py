@@ -1,0 +1,109 @@
+"""Which weights there are: safetensors files, each with a card that says what they are, may be used for, and reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import CardiacSegError
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """What a set of weights is: network and size, training data, licence, the command and seed that made it, figures.
+
+    figures: what a benchmark measured, e.g. {"es_dice_lv": 0.94}; sha256: of the file; path: where it lies.
+    """
+
+    name: str
+    network: str
+    size: str
+    data: tuple[str, ...]
+    licence: str
+    command: str
+    seed: int
+    figures: dict[str, Any] = field(default_factory=dict)
+    parameters: int = 0
+    sha256: str = ""
+    path: Path | None = None
+
+
+def save_weights(path: Path, network: nn.Module, card: WeightsCard) -> Path:
+    """Write the weights in half precision, and the card beside them as NAME.json; returns path."""
+    from safetensors.torch import save
+
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    content = save({k: v.cpu().contiguous() for k, v in halves.items()})
+    path.write_bytes(content)
+    entry = asdict(card) | {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    del entry["path"]
+    path.with_suffix(".json").write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_card(path: Path) -> WeightsCard:
+    """The card beside a .safetensors file. Raises CardiacSegError if it is missing or not a card."""
+    card = path.with_suffix(".json")
+    try:
+        entry = json.loads(card.read_text())
+        return WeightsCard(**(entry | {"data": tuple(entry["data"]), "path": path}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CardiacSegError(
+            f"{path.name} lacks a readable card {card.name} beside it; copy both files of the weights."
+        ) from error
+
+
+def installed() -> list[WeightsCard]:
+    """The cards of all weights that came with the product, the default of each network first."""
+    return [read_card(path) for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))]
+
+
+def find_weights(weights: str | Path | None, network: str) -> WeightsCard:
+    """The card of installed weights by name, of a .safetensors file by path, or the network's default for None."""
+    if weights is not None and str(weights).endswith((".pt", ".pth", ".ckpt", ".pkl")):
+        raise CardiacSegError(
+            f"{weights} is a pickle, which can run code when it is opened; give weights as a .safetensors file."
+        )
+    if weights is not None and str(weights).endswith(".safetensors"):
+        card = read_card(Path(weights))
+    else:
+        cards = [c for c in installed() if c.network == network]
+        named = [c for c in cards if weights is None or c.name == weights]
+        if not named:
+            names = ", ".join(c.name for c in cards) or "none"
+            raise CardiacSegError(
+                f"The weights '{weights or network}' are not installed (installed: {names}); "
+                "give one of these names or a .safetensors file."
+            )
+        card = named[0]
+    if card.network != network:
+        raise CardiacSegError(f"The weights {card.name} are for the network {card.network}, not {network}.")
+    return card
+
+
+def load_weights(network: nn.Module, card: WeightsCard) -> None:
+    """Load the card's file into the network. Raises CardiacSegError if the file was changed or does not fit."""
+    from safetensors.torch import load
+
+    try:
+        content = card.path.read_bytes()
+    except OSError as error:
+        raise CardiacSegError(f"The weights {card.path} cannot be read ({error.strerror}); install them again.") from error
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise CardiacSegError(f"The weights {card.path} differ from their card; install them again.")
+    try:
+        state = load(content)
+        network.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()})
+    except Exception as error:
+        raise CardiacSegError(f"The weights {card.path} do not fit the network {card.network} {card.size}.") from error
