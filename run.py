@@ -1,0 +1,161 @@
+"""From a fresh clone: `python3 run.py demo`, `test` or `setup`; needs Python 3.10 to 3.12 and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "installed.txt"
+RESULTS = Path("results", "demo")
+SAMPLE = Path("Resources", "SampleData")
+USAGE = """Usage: python3 run.py COMMAND
+
+  demo           propagate the annotated frame of the bundled cine over the whole heart cycle and measure it
+  test [ARGS]    ruff and the tests; ARGS go to pytest
+  setup          only make .venv and install into it
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    commands = {"demo": demo, "test": test, "setup": lambda _: 0}
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if not arguments or arguments[0] not in commands:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+        return fail(f"This is Python {sys.version.split()[0]}, but CardiacSeg needs 3.10 to 3.12; run it with that.")
+    try:
+        return setup() or commands[arguments[0]](arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+def fail(sentence: str) -> int:
+    """Tell what is wrong; returns the exit code 1."""
+    print(f"run.py: {sentence}", file=sys.stderr)
+    return 1
+
+
+def setup() -> int:
+    """Make .venv and install into it, unless that was done with the same requirements; returns the exit code."""
+    if PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == requirements():
+        return 0
+    began = time.monotonic()
+    return make_venv() or install() or system_libraries() or finish(began)
+
+
+def requirements() -> str:
+    """Changes whenever something has to be installed anew."""
+    content = b"".join((HERE / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    return hashlib.sha256(content).hexdigest()
+
+
+def finish(began: float) -> int:
+    """Note that all is installed."""
+    STAMP.write_text(requirements(), encoding="utf-8")
+    print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
+    return 0
+
+
+def make_venv() -> int:
+    """Make .venv unless there is a sound one; on Debian the package for that may have to be installed first."""
+    if PYTHON.exists():
+        right = "import pip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))"
+        if subprocess.run([PYTHON, "-c", right], capture_output=True).returncode == 0:
+            return 0
+        shutil.rmtree(VENV)
+    print("Making .venv ...", flush=True)
+    make = [sys.executable, "-m", "venv", str(VENV)]
+    if subprocess.run(make, capture_output=True).returncode == 0:
+        return 0
+    shutil.rmtree(VENV, ignore_errors=True)
+    code = apt_install(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv", "Python's module venv")
+    if code == 0 and subprocess.run(make).returncode != 0:
+        code = fail(f"'{' '.join(make)}' failed; install Python with its modules venv and ensurepip.")
+    return code
+
+
+def install() -> int:
+    """Install the project and what it needs, in the versions of constraints.txt."""
+    print("Installing (a few minutes, several hundred MB the first time) ...", flush=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command = [*pip, "-e", ".[cli,train,test]", "-c", "constraints.txt"]
+    process = subprocess.Popen(command, cwd=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Collecting"):
+            print(f"  {line.split()[1]}", flush=True)
+    if process.wait() == 0:
+        return 0
+    print("".join(lines[-20:]), end="", file=sys.stderr)
+    return fail(
+        "The installation failed (pip's last lines are above); check the network and the disk, and run it again."
+    )
+
+
+def system_libraries() -> int:
+    """See that the libraries load; install a missing system library, or print the line that does."""
+    probe = [str(PYTHON), "-c", "import torch, SimpleITK, cv2, matplotlib.pyplot"]
+    packages = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6", "libgthread-2.0.so.0": "libglib2.0-0"}
+    for attempt in range(2):
+        loaded = subprocess.run(probe, capture_output=True, text=True)
+        needed = [package for library, package in packages.items() if library in loaded.stderr]
+        if loaded.returncode == 0:
+            return 0
+        if attempt == 0 and needed and (code := apt_install(" ".join(needed), "A system library")):
+            return code
+    return fail(f"The installed libraries do not load: {loaded.stderr.strip().splitlines()[-1]}")
+
+
+def apt_install(packages: str, what: str) -> int:
+    """Install Debian packages if that is allowed here, else say the line that does; returns the exit code."""
+    line = f"apt-get install -y --no-install-recommends {packages}"
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid"):
+        return fail(f"{what} is missing; install it and run this again.")
+    if os.geteuid() != 0:
+        return fail(f"{what} is missing; run 'sudo {line}' and then this again.")
+    print(f"Installing {packages} ...", flush=True)
+    for command in (["apt-get", "update"], line.split()):
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+            return fail(f"'{' '.join(command)}' failed; mend that and run this again.")
+    return 0
+
+
+def demo(_: list[str]) -> int:
+    """The main job on the bundled cine, beside the expert's values; returns the exit code."""
+    began = time.monotonic()
+    print("Propagating the expert's end-diastolic contours (frame 18) over the whole cine:", flush=True)
+    command = [
+        str(PYTHON), "-m", "CardiacSegLib.cli", "propagate", str(SAMPLE / "cine.nii.gz"),
+        "--annotation", str(SAMPLE / "annotation.nii.gz"), "--frame", "18", "--annotated-slices", "18:0,18:10",
+        "--expert", str(SAMPLE / "expert.nii.gz"), "--device", "cpu", "--output", str(RESULTS),
+    ]  # fmt: skip
+    code = subprocess.run(command, cwd=HERE).returncode
+    if code == 0:
+        print(f"Done in {time.monotonic() - began:.0f} s; open {HERE / RESULTS / 'overlay.gif'}")
+    return code
+
+
+def test(arguments: list[str]) -> int:
+    """ruff, then the tests; returns the exit code."""
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["pytest", *arguments]):
+        code = subprocess.run([str(PYTHON), "-m", *command], cwd=HERE).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
