@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import sys
-import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -50,7 +50,7 @@ def command(function: Callable) -> Callable:
             typer.echo(f"cardiacseg: {sentence}", err=True)
             raise typer.Exit(1) from None
 
-    return app.command(name=function.__name__.rstrip("_"))(told)
+    return app.command()(told)
 
 
 def _unexpected(error: Exception) -> str:
@@ -135,6 +135,7 @@ def propagate(
     Annotated slices come out exactly as they went in.
     """
     empty = _slices(annotated_slices)
+    from .console import show_measures
     from .engines import load_engine
     from .measures import measure as measured
     from .readers import read_annotation, read_cine
@@ -144,12 +145,14 @@ def propagate(
         images = read_cine(cine)
         _tell_remarks(images)
         start = read_annotation(annotation, images, frame, label_map.value, empty)
+        if start.fixed.all():
+            raise CardiacSegError(f"{annotation} annotates every slice; use 'cardiacseg measure' to measure it.")
         truth = read_annotation(expert, images, frame, label_map.value) if expert else None
         engine = load_engine(weights=weights, device=device.value)
         segmentation = _segment(engine, images, start)
         measures = measured(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, measures, images, truth)
-    _show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
+    show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
 
@@ -159,77 +162,17 @@ def _tell_remarks(cine: Cine) -> None:
 
 
 def _segment(engine: Engine, cine: Cine, annotation: Segmentation) -> Segmentation:
-    """Everything the engine finds, in one segmentation; a bar on a terminal tells the time left."""
+    """Everything the engine finds, in one segmentation."""
     import dataclasses
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from .cine import Status
+    from .console import slices_progress
 
     labels, status = annotation.labels.copy(), annotation.status.copy()
-    total, began = int((~annotation.fixed).sum()), time.perf_counter()
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("Segmenting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("slices,"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        for found in progress.track(engine.segment(cine, annotation), total=total):
-            labels[found.frame, found.slice] = found.labels
-            status[found.frame, found.slice] = Status.PREDICTED
-    typer.echo(f"Segmented {total} slices in {time.perf_counter() - began:.1f} s.", err=True)
+    for found in slices_progress(engine.segment(cine, annotation), int((~annotation.fixed).sum())):
+        labels[found.frame, found.slice] = found.labels
+        status[found.frame, found.slice] = Status.PREDICTED
     return dataclasses.replace(annotation, labels=labels, status=status)
-
-
-_ROWS = {
-    "lv_edv_ml": "LV end-diastolic volume (ml)",
-    "lv_esv_ml": "LV end-systolic volume (ml)",
-    "lv_sv_ml": "LV stroke volume (ml)",
-    "lv_ef_percent": "LV ejection fraction (%)",
-    "lv_mass_g": "LV mass (g)",
-    "rv_edv_ml": "RV end-diastolic volume (ml)",
-    "rv_esv_ml": "RV end-systolic volume (ml)",
-    "rv_sv_ml": "RV stroke volume (ml)",
-    "rv_ef_percent": "RV ejection fraction (%)",
-    "ed_frame": "End-diastolic frame",
-    "es_frame": "End-systolic frame",
-}
-
-
-def _show_measures(measures: dict, expert: dict | None = None) -> None:
-    columns = [measures] if expert is None else [measures, expert]
-    table = _table("Measure", *(("Value",) if expert is None else ("CardiacSeg", "Expert")))
-    for key, title in _ROWS.items():
-        values = [column.get(key) for column in columns]
-        if any(value is not None for value in values):
-            table.add_row(title, *(_number(value) for value in values))
-    _print(table)
-
-
-def _number(value: object, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-
-def _table(first: str, *others: str):
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(first)
-    for title in others:
-        table.add_column(title, justify="right")
-    return table
-
-
-def _print(table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 120)
 
 
 @command
@@ -249,6 +192,7 @@ def measure(
     segmentation.nii.gz (native labels) and overlay.gif.
     """
     from .cine import Patient
+    from .console import show_measures
     from .measures import measure as measured
     from .readers import read_annotation, read_cine, read_segmentation
     from .writers.results import complete_folder, write_results
@@ -265,7 +209,7 @@ def measure(
         times = images.times if images and images.times_known else None
         measures = measured(masks, patient, times, ed, es)
         write_results(folder, masks, measures, images)
-    _show_measures(measures.to_dict())
+    show_measures(measures.to_dict())
     typer.echo(f"Results: {output}")
 
 
@@ -278,6 +222,7 @@ def evaluate(
     prediction_label_map: Annotated[LabelMap, typer.Option(help="The label values in PREDICTION.")] = LabelMap.native,
 ) -> None:
     """Compare masks with an expert's: Dice, HD and HD95 (mm) per structure, frame, and base, mid and apex."""
+    from .console import show_agreement
     from .measures.agreement import agreement
     from .readers import read_segmentation
     from .writers.tables import write_rows
@@ -291,41 +236,68 @@ def evaluate(
         )
     if output:
         write_rows(output, rows)
-    _show_agreement(rows)
+    show_agreement(rows)
 
 
-def _show_agreement(rows: list[dict]) -> None:
-    """One line for every frame and structure, then the means."""
-    table = _table("Frame", "Structure", "Dice", "HD mm", "HD95 mm", "Dice base", "mid", "apex")
-    groups: dict[tuple, dict[str, dict]] = {}
-    for row in rows:
-        for frame in (row["frame"], "mean"):
-            group = groups.setdefault((str(frame), row["structure"]), {})
-            group.setdefault(row["region"], []).append(row)
-    for (frame, structure), regions in sorted(groups.items(), key=lambda item: item[0][0] == "mean"):
-        cells = [_mean(regions, "all", key, digits) for key, digits in (("dice", 3), ("hd_mm", 1), ("hd95_mm", 1))]
-        cells += [_mean(regions, region, "dice", 3) for region in ("base", "mid", "apex")]
-        table.add_row(frame, structure, *cells)
-    _print(table)
+@command
+def train(
+    network: Annotated[str, typer.Argument(help="The network: cstm.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="KIND=WHERE, again for every source: the folder of a data set (e.g. acdc=FOLDER) or phantom=HEARTS; "
+            "with @NUMBER behind it, its share of the samples."
+        ),
+    ],
+    output: OutputOption,
+    size: Annotated[str, typer.Option(help="small or base.")] = "small",
+    exclude: Annotated[str, typer.Option(help="Subjects to leave out for validation, with commas between.")] = "",
+    steps: Annotated[int, typer.Option(help="The most steps.")] = 5000,
+    minutes: Annotated[float, typer.Option(help="The most minutes; 0 for no limit.")] = 0.0,
+    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the first weights and of the samples.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    imagenet: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Files of a standard ResNet-50 and ResNet-18 to start the size base from."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What to call the weights; else by network and size.")] = "",
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Train a network and write its weights (.safetensors) with their card.
+
+    A training that was stopped goes on with --resume.
+    """
+    from .console import training_progress
+    from .training.command import train as trained
+    from .training.loop import Settings
+
+    settings = Settings(steps=steps, minutes=minutes, device=_torch_device(device))
+    excluded = [subject for subject in (part.strip() for part in exclude.split(",")) if subject]
+    with training_progress() as report:
+        path = trained(
+            network, data, output, size=size, exclude=excluded, settings=settings, batch=batch, seed=seed,
+            resume=resume, imagenet=imagenet, name=name, command=shlex.join(["cardiacseg", *sys.argv[1:]]),
+            report=report,
+        )  # fmt: skip
+    typer.echo(f"Weights: {path}")
 
 
-def _mean(regions: dict, region: str, key: str, digits: int) -> str:
-    values = [row[key] for row in regions.get(region, []) if row[key] is not None]
-    return _number(float(sum(values) / len(values)) if values else None, digits)
+def _torch_device(device: Device) -> str:
+    import torch
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise CardiacSegError("No GPU can be used here; choose --device cpu or auto.")
+    return "cpu" if device is Device.cpu or not torch.cuda.is_available() else "cuda"
 
 
 @command
 def weights() -> None:
     """Show the installed weights: network, data, licence and figures."""
+    from .console import show_weights
     from .weights import installed
 
-    table = _table("Name", "Network", "Size", "Parameters", "Data", "Licence", "Figures")
-    for column in table.columns:
-        column.justify, column.overflow = "left", "fold"
-    for card in installed():
-        figures = ", ".join(f"{name} {_number(value, 3)}" for name, value in card.figures.items())
-        table.add_row(card.name, card.network, card.size, f"{card.parameters:,}", card.data, card.licence, figures)
-    _print(table)
+    show_weights(installed())
 
 
 if __name__ == "__main__":
