@@ -162,8 +162,8 @@ class TestSeqNrrd:
         cine = read_cine(self.write(tmp_path / "c.seq.nrrd", frames, units='"" "" "" ""'))
         assert not cine.times_known and "no unit of time" in cine.remarks[0]
 
-    def test_seconds_are_turned_to_milliseconds(self, tmp_path, frames):
-        values = " ".join(str(0.05 * i) for i in range(10))
+    def test_seconds_are_turned_to_milliseconds_from_the_first_frame(self, tmp_path, frames):
+        values = " ".join(str(0.15 + 0.05 * i) for i in range(10))
         cine = read_cine(self.write(tmp_path / "c.seq.nrrd", frames, units='"" "" "" "s"', values=values))
         np.testing.assert_allclose(cine.times, 50 * np.arange(10))
 

@@ -100,9 +100,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, oblique_cine
         def write(self, data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
-    with pytest.raises(CardiacSegError, match=f"c{suffix} could not be written: the disk is full; free some space"):
-        write_cine(oblique_cine, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
+        with pytest.raises(CardiacSegError, match=f"c{suffix} could not be written: the disk is full; free some space"):
+            write_cine(oblique_cine, path)
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "old"
 
 
