@@ -1,0 +1,5 @@
+"""From masks to numbers: volumes, ejection fraction and mass; agreement with an expert is in `agreement`."""
+
+from .volumes import Measures, measure, volume_curves
+
+__all__ = ["Measures", "measure", "volume_curves"]

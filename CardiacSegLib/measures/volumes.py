@@ -1,0 +1,163 @@
+"""Volumes by counting voxels, and what clinics derive from them: EF, mass, cardiac output, indexed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ..anatomy import LV, MYO, RV
+from ..cine import Patient, Segmentation, Status
+from ..errors import CardiacSegError
+
+SCHEMA_VERSION = 1
+"""Raised when a key of Measures.to_dict is renamed, removed or gets another meaning."""
+MYOCARDIUM_G_PER_ML = 1.05
+BSA_FORMULA = "Mosteller"
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The numbers of one cine, units in the names; None is what is not known.
+
+    A structure that is not segmented in a frame has no volume there, so neither has what is computed from it.
+    LV mass is the volume of the myocardium at ED times 1.05 g/ml. Body surface area: Mosteller, NEJM 1987;317:1098,
+    sqrt(height in cm x weight in kg / 3600); the values indexed by it end in _per_m2.
+    """
+
+    ed_frame: int | None = None
+    es_frame: int | None = None
+    ed_time_ms: float | None = None
+    es_time_ms: float | None = None
+    lv_edv_ml: float | None = None
+    lv_esv_ml: float | None = None
+    lv_sv_ml: float | None = None
+    lv_ef_percent: float | None = None
+    lv_mass_g: float | None = None
+    rv_edv_ml: float | None = None
+    rv_esv_ml: float | None = None
+    rv_sv_ml: float | None = None
+    rv_ef_percent: float | None = None
+    heart_rate_bpm: float | None = None
+    cardiac_output_l_per_min: float | None = None
+    bsa_formula: str | None = None
+    bsa_mosteller_m2: float | None = None
+    lv_edvi_ml_per_m2: float | None = None
+    lv_esvi_ml_per_m2: float | None = None
+    lv_svi_ml_per_m2: float | None = None
+    lv_massi_g_per_m2: float | None = None
+    rv_edvi_ml_per_m2: float | None = None
+    rv_esvi_ml_per_m2: float | None = None
+    rv_svi_ml_per_m2: float | None = None
+    cardiac_index_l_per_min_per_m2: float | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields in a fixed order after schema_version, real numbers rounded to 0.001; fit for strict JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+        return {"schema_version": SCHEMA_VERSION, **rounded}
+
+
+def volume_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
+    """The volume of every structure over time: name -> (T,) ml.
+
+    Voxels are counted and multiplied by the volume of the affine's cell, whose third side is the distance between
+    slice centres: gaps between slices count as tissue, as in the disc summation of clinical practice.
+    """
+    counts = [np.bincount(frame.ravel(), minlength=256) for frame in segmentation.labels]
+    volumes = np.array(counts) * segmentation.voxel_ml
+    return {structure.name: volumes[:, structure.value] for structure in segmentation.structures}
+
+
+def measure(
+    segmentation: Segmentation,
+    patient: Patient | None = None,
+    times: np.ndarray | None = None,
+    ed: int | None = None,
+    es: int | None = None,
+) -> Measures:
+    """Measure a segmented cine at end-diastole and end-systole.
+
+    ED and ES are the frames of the largest and of the smallest LV volume among those in which the LV is segmented;
+    where that is one frame only there is no ES. The RV is measured in the same frames. patient: height and weight for
+    indexed values, heart rate for the cardiac output. times: (T,) ms, None where not known. ed, es: frames (from 0)
+    that the user has fixed. Raises CardiacSegError if one of them does not exist.
+    """
+    for name, frame in (("end-diastolic", ed), ("end-systolic", es)):
+        if frame is not None and not 0 <= frame < len(segmentation.labels):
+            raise CardiacSegError(
+                f"The {name} frame {frame} does not exist; choose one of 0 to {len(segmentation.labels) - 1}."
+            )
+    curves = _curves_by_value(segmentation)
+    ed, es = _find_phases(segmentation, curves.get(LV.value), ed, es)
+    values = {
+        "ed_frame": ed,
+        "es_frame": es,
+        "ed_time_ms": None if times is None or ed is None else float(times[ed]),
+        "es_time_ms": None if times is None or es is None else float(times[es]),
+        **_ventricle("lv", curves.get(LV.value), ed, es),
+        **_ventricle("rv", curves.get(RV.value), ed, es),
+    }
+    wall = _volume(curves.get(MYO.value), ed)
+    values["lv_mass_g"] = None if wall is None else wall * MYOCARDIUM_G_PER_ML
+    return Measures(**values, **_patient_values(values, patient or Patient()))
+
+
+def _curves_by_value(segmentation: Segmentation) -> dict[int, np.ndarray]:
+    """Structure value -> (T,) ml."""
+    curves = volume_curves(segmentation)
+    return {structure.value: curves[structure.name] for structure in segmentation.structures}
+
+
+def _find_phases(
+    segmentation: Segmentation, volumes: np.ndarray | None, ed: int | None, es: int | None
+) -> tuple[int | None, int | None]:
+    """ED and ES, where the user has not fixed them."""
+    if volumes is None:
+        return ed, es
+    segmented = (segmentation.status != Status.EMPTY).any(axis=1) & (volumes > 0)
+    candidates = np.flatnonzero(segmented)
+    if ed is None and len(candidates):
+        ed = int(candidates[volumes[candidates].argmax()])
+    if es is None and len(candidates) > 1:
+        es = int(candidates[volumes[candidates].argmin()])
+    return ed, es
+
+
+def _volume(volumes: np.ndarray | None, frame: int | None) -> float | None:
+    """ml in a frame; None where the structure is not segmented in it."""
+    if volumes is None or frame is None or volumes[frame] == 0:
+        return None
+    return float(volumes[frame])
+
+
+def _ventricle(name: str, volumes: np.ndarray | None, ed: int | None, es: int | None) -> dict[str, float | None]:
+    """EDV, ESV, SV = EDV - ESV, EF = SV / EDV."""
+    edv, esv = _volume(volumes, ed), _volume(volumes, es)
+    stroke = None if edv is None or esv is None else edv - esv
+    ef = None if stroke is None else 100 * stroke / edv
+    return {f"{name}_edv_ml": edv, f"{name}_esv_ml": esv, f"{name}_sv_ml": stroke, f"{name}_ef_percent": ef}
+
+
+def _patient_values(values: dict, patient: Patient) -> dict[str, float | str | None]:
+    """Cardiac output, body surface area and the values indexed by it, where the patient's facts are known.
+
+    Scanners write 0 for a height, weight or heart rate that nobody entered, so 0 is not known either.
+    """
+    found: dict[str, float | str | None] = {}
+    if patient.heart_rate_bpm:
+        found["heart_rate_bpm"] = float(patient.heart_rate_bpm)
+        if values["lv_sv_ml"] is not None:
+            found["cardiac_output_l_per_min"] = values["lv_sv_ml"] * patient.heart_rate_bpm / 1000
+    if not patient.height_cm or not patient.weight_kg:
+        return found
+    area = float(np.sqrt(patient.height_cm * patient.weight_kg / 3600))
+    indexed = {
+        f"{side}_{name}i_ml_per_m2": values[f"{side}_{name}_ml"]
+        for side in ("lv", "rv")
+        for name in ("edv", "esv", "sv")
+    }
+    indexed["lv_massi_g_per_m2"] = values["lv_mass_g"]
+    indexed["cardiac_index_l_per_min_per_m2"] = found.get("cardiac_output_l_per_min")
+    found |= {name: None if value is None else value / area for name, value in indexed.items()}
+    return {**found, "bsa_formula": BSA_FORMULA, "bsa_mosteller_m2": area}
