@@ -156,11 +156,12 @@ def turn_about_centre(size: tuple[int, int, int]) -> np.ndarray:
     return matrix
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path, oblique_cine):
-    write_segmentation(
-        Segmentation(np.ones((1, 4, 7, 8), np.uint8), np.zeros((1, 4), np.uint8), oblique_cine.affine),
-        tmp_path / "m.nii",
-    )
+@pytest.mark.parametrize("first_column", [0, 1])
+def test_a_mask_of_another_size_is_refused_wherever_it_was_cropped(tmp_path, oblique_cine, first_column):
+    affine = oblique_cine.affine.copy()
+    affine[:3, 3] += affine[:3, 0] * first_column
+    cropped = Segmentation(np.ones((1, 4, 7, 8), np.uint8), np.zeros((1, 4), np.uint8), affine)
+    write_segmentation(cropped, tmp_path / "m.nii")
     with pytest.raises(CardiacSegError, match=r"8 x 7 x 4 voxels.*9 x 7 x 4"):
         read_annotation(tmp_path / "m.nii", oblique_cine)
 

@@ -260,6 +260,15 @@ class TestDicom:
         np.testing.assert_allclose(cine.times, [0, 200, 400, 600])
         assert "800 ms" in cine.remarks[0]
 
+    def test_slices_of_different_heart_rates_give_mean_times_and_a_remark(self, tmp_path):
+        folder = self.write(tmp_path / "d", skip=tuple((t, 1) for t in range(4)))
+        for t in range(4):
+            slow = self.dataset(t, 1, TriggerTime=50.0 + 260.0 * t)
+            slow.save_as(folder / f"slow{t}", enforce_file_format=True)
+        cine = read_cine(folder)
+        np.testing.assert_allclose(cine.times, [0, 220, 440, 660])
+        assert "cycles of 800 to 1040 ms" in cine.remarks[0]
+
     def test_without_any_time_it_is_said(self, tmp_path):
         cine = read_cine(self.write(tmp_path / "d", TriggerTime=None))
         assert not cine.times_known and "nominal" in cine.remarks[0]
