@@ -136,7 +136,6 @@ def propagate(
     """
     empty = _slices(annotated_slices)
     from .console import show_measures
-    from .engines import load_engine
     from .measures import measure as measured
     from .readers import read_annotation, read_cine
     from .writers.results import complete_folder, write_results
@@ -148,6 +147,8 @@ def propagate(
         if start.fixed.all():
             raise CardiacSegError(f"{annotation} annotates every slice; use 'cardiacseg measure' to measure it.")
         truth = read_annotation(expert, images, frame, label_map.value) if expert else None
+        from .engines import load_engine  # only now, since it takes seconds that a mistake should not wait for
+
         engine = load_engine(weights=weights, device=device.value)
         segmentation = _segment(engine, images, start)
         measures = measured(segmentation, images.patient, images.times if images.times_known else None)
@@ -182,8 +183,8 @@ def measure(
     cine: Annotated[Path | None, typer.Option(help="The cine on the same grid, for the times and the overlay.")] = None,
     ed: Annotated[int | None, typer.Option(help="End-diastolic frame; else that of the largest LV.")] = None,
     es: Annotated[int | None, typer.Option(help="End-systolic frame; else that of the smallest LV.")] = None,
-    height_cm: Annotated[float | None, typer.Option(help="Height, for values by body surface area.")] = None,
-    weight_kg: Annotated[float | None, typer.Option(help="Weight, for values by body surface area.")] = None,
+    height_cm: Annotated[float | None, typer.Option(min=1, help="Height, for values by body surface area.")] = None,
+    weight_kg: Annotated[float | None, typer.Option(min=1, help="Weight, for values by body surface area.")] = None,
     label_map: LabelMapOption = LabelMap.native,
 ) -> None:
     """Measure volumes, ejection fraction and mass of given masks.
@@ -269,10 +270,11 @@ def train(
     A training that was stopped goes on with --resume.
     """
     from .console import training_progress
+    from .engines import choose_device
     from .training.command import train as trained
     from .training.loop import Settings
 
-    settings = Settings(steps=steps, minutes=minutes, device=_torch_device(device))
+    settings = Settings(steps=steps, minutes=minutes, device=choose_device(device.value).type)
     excluded = [subject for subject in (part.strip() for part in exclude.split(",")) if subject]
     with training_progress() as report:
         path = trained(
@@ -281,14 +283,6 @@ def train(
             report=report,
         )  # fmt: skip
     typer.echo(f"Weights: {path}")
-
-
-def _torch_device(device: Device) -> str:
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise CardiacSegError("No GPU can be used here; choose --device cpu or auto.")
-    return "cpu" if device is Device.cpu or not torch.cuda.is_available() else "cuda"
 
 
 @command

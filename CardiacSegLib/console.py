@@ -60,6 +60,13 @@ _ROWS = {
     "rv_esv_ml": "RV end-systolic volume (ml)",
     "rv_sv_ml": "RV stroke volume (ml)",
     "rv_ef_percent": "RV ejection fraction (%)",
+    "cardiac_output_l_per_min": "Cardiac output (l/min)",
+    "bsa_mosteller_m2": "Body surface area, Mosteller (m²)",
+    "lv_edvi_ml_per_m2": "LV EDV by body surface area (ml/m²)",
+    "lv_esvi_ml_per_m2": "LV ESV by body surface area (ml/m²)",
+    "lv_massi_g_per_m2": "LV mass by body surface area (g/m²)",
+    "rv_edvi_ml_per_m2": "RV EDV by body surface area (ml/m²)",
+    "rv_esvi_ml_per_m2": "RV ESV by body surface area (ml/m²)",
     "ed_frame": "End-diastolic frame",
     "es_frame": "End-systolic frame",
 }
@@ -94,23 +101,18 @@ def _print(table: Table) -> None:
 
 
 def show_agreement(rows: list[dict]) -> None:
-    """One line for every frame and structure, then the means."""
+    """A line for every frame and structure, then the means over the frames."""
+    from .measures.agreement import METRICS, summary
+
     table = _table("Frame", "Structure", "Dice", "HD mm", "HD95 mm", "Dice base", "mid", "apex")
-    groups: dict[tuple, dict[str, dict]] = {}
-    for row in rows:
-        for frame in (row["frame"], "mean"):
-            group = groups.setdefault((str(frame), row["structure"]), {})
-            group.setdefault(row["region"], []).append(row)
-    for (frame, structure), regions in sorted(groups.items(), key=lambda item: item[0][0] == "mean"):
-        cells = [_mean(regions, "all", key, digits) for key, digits in (("dice", 3), ("hd_mm", 1), ("hd95_mm", 1))]
-        cells += [_mean(regions, region, "dice", 3) for region in ("base", "mid", "apex")]
-        table.add_row(frame, structure, *cells)
+    frames = sorted({row["frame"] for row in rows})
+    for title, some in (*((str(f), [row for row in rows if row["frame"] == f]) for f in frames), ("mean", rows)):
+        found = {(row["structure"], row["region"]): row for row in summary(some)}
+        for structure in dict.fromkeys(row["structure"] for row in some):
+            whole = [_number(found[structure, "all"][name], 3 if name == "dice" else 1) for name in METRICS]
+            parts = [_number(found[structure, region]["dice"], 3) for region in ("base", "mid", "apex")]
+            table.add_row(title, structure, *whole, *parts)
     _print(table)
-
-
-def _mean(regions: dict, region: str, key: str, digits: int) -> str:
-    values = [row[key] for row in regions.get(region, []) if row[key] is not None]
-    return _number(float(sum(values) / len(values)) if values else None, digits)
 
 
 def show_weights(cards: list[WeightsCard]) -> None:
