@@ -182,7 +182,7 @@ def _levels(files: list[_File]) -> list[list[_File]]:
 
 def _sorted(path: Path, files: list[_File]) -> list[list[_File]]:
     """The files as [frame][slice]: slices along the normal, frames by the first tag that tells them all apart."""
-    what = f"the series '{_description(files)}' in {path}"
+    what = f"The series '{_description(files)}' in {path}"
     if not _one_orientation(files):
         raise CardiacSegError(f"{what} mixes images of several orientations; give a folder with one stack of slices.")
     formats = {(f.header.Rows, f.header.Columns, *map(float, f.header.PixelSpacing)) for f in files}
