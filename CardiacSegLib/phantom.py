@@ -13,6 +13,8 @@ from .cine import Cine, Patient, Segmentation, Status
 from .errors import CardiacSegError
 from .phantom_heart import ANGLES, Heart, contraction, draw_heart, ripple, slice_depths
 
+Spacing = tuple[float, float, float]
+
 CT_VALUES = {
     "lv": 350, "rv": 300, "atrium": 340, "aorta": 350, "myo": 110, "muscle": 60, "liver": 90, "fat": -90,
     "lung": -850, "air": -990, "stomach": 30,
@@ -39,7 +41,7 @@ def beating_heart(
     frames: int = 25,
     slices: int = 10,
     size: int = 128,
-    spacing: tuple[float, float, float] = (1.4, 1.4, 8.0),
+    spacing: Spacing = (1.4, 1.4, 8.0),
     modality: str = "MR",
     ejection_fraction: float | None = None,
     frame_indices: Sequence[int] | None = None,
@@ -78,7 +80,15 @@ def beating_heart(
     return Phantom(cine, Segmentation(labels, status, affine.copy()), volumes)
 
 
-def _check(frames, slices, size, spacing, modality, ejection_fraction, indices) -> None:
+def _check(
+    frames: int,
+    slices: int,
+    size: int,
+    spacing: Spacing,
+    modality: str,
+    ejection_fraction: float | None,
+    indices: list[int],
+) -> None:
     """Refuse what cannot be drawn."""
     if frames < 2 or slices < 1 or size < 16 or min(spacing) <= 0:
         raise CardiacSegError(
@@ -150,7 +160,9 @@ class _Plane:
 class _Scene:
     """All that is drawn for one seed: the heart, the organs round it, and how the scanner sees them."""
 
-    def __init__(self, rng, heart: Heart, slices: int, size: int, spacing, modality: str) -> None:
+    def __init__(
+        self, rng: np.random.Generator, heart: Heart, slices: int, size: int, spacing: Spacing, modality: str
+    ) -> None:
         self.heart, self.modality, self.spacing = heart, modality, spacing
         self.depths = slice_depths(heart, slices, spacing[2])
         self.thickness = spacing[2] * rng.uniform(0.7, 1.0)
@@ -179,7 +191,7 @@ class _Scene:
         self.background = self._organs(rng, shape)
         self._draw_scanner(rng, shape)
 
-    def _draw_scanner(self, rng, shape) -> None:
+    def _draw_scanner(self, rng: np.random.Generator, shape: Sequence[int]) -> None:
         """Choose sharpness, coil profile, banding, gain and noise."""
         self.blur = rng.uniform(0.35, 1.0)
         self.gain = np.ones(shape, np.float32)
@@ -202,7 +214,7 @@ class _Scene:
         turned = self.heart.septum - angle
         return np.float32(np.cos(turned)) * self.x[:, None, :] + np.float32(np.sin(turned)) * self.y[:, :, None]
 
-    def _organs(self, rng, shape) -> np.ndarray:
+    def _organs(self, rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
         """(Z, Y, X) lung with vessels, stray organs, liver and stomach below, chest wall in front, spine and aorta."""
         v, depth = self.values, self.depths[:, None, None].astype(np.float32)
         names = list(v)
@@ -275,7 +287,9 @@ class _Scene:
         columns, rows = (slice(int(a[0]), int(a[-1]) + 1) if len(a) else slice(0, 1) for a in axes)
         return rows, columns
 
-    def _paint_heart(self, plane, s, depth, center, blood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _paint_heart(
+        self, plane: _Plane, s: float, depth: float, center: np.ndarray, blood: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Paint the heart at a depth; returns the coverage of LV cavity, LV with its wall, RV's outline."""
         v, heart = self.values, self.heart
         lv = myo = rv = np.zeros(np.broadcast_shapes(plane.x.shape, plane.y.shape), np.float32)
@@ -296,10 +310,12 @@ class _Scene:
             plane.paint(myo, v["myo"])
             rough = self.trabeculae * (0.4 + max(0.0, depth) / heart.length)
             plane.paint(plane.inside(polar, np.clip(walls[0] - rough, 0, None)), v["lv"] * blood)
-            self._paint_papillaries(plane, s, depth, center, walls[0], lv)
+            self._paint_papillaries(plane, depth, center, walls[0], lv)
         return lv, myo, rv
 
-    def _paint_papillaries(self, plane, s, depth, center, endo, lv) -> None:
+    def _paint_papillaries(
+        self, plane: _Plane, depth: float, center: np.ndarray, endo: np.ndarray, lv: np.ndarray
+    ) -> None:
         """Two large muscles and some small ones along the middle of the cavity; in systole they touch."""
         along = depth / self.heart.length
         taper = np.clip(1 - abs(along - 0.55) / 0.33, 0, 1) ** 0.5
@@ -308,7 +324,7 @@ class _Scene:
             where = center + reach * np.array([np.cos(angle), np.sin(angle)])
             plane.paint(plane.disc(where, radius * taper) * lv * min(1.0, taper * 2), self.values["myo"])
 
-    def _paint_base(self, plane, s, center, blood) -> None:
+    def _paint_base(self, plane: _Plane, s: float, center: np.ndarray, blood: np.ndarray) -> None:
         """Left and right atrium and the aortic root, above the valves; none of them carries a label."""
         v, heart = self.values, self.heart
         toward = np.array([np.cos(heart.septum), np.sin(heart.septum)])
@@ -330,7 +346,7 @@ class _Scene:
         return np.hypot(stack * self.gain + noise[0], noise[1]) * np.float32(self.scale)
 
 
-def _oblique_affine(rng: np.random.Generator, spacing, shape: Sequence[int]) -> np.ndarray:
+def _oblique_affine(rng: np.random.Generator, spacing: Spacing, shape: Sequence[int]) -> np.ndarray:
     """A short-axis orientation in LPS near the usual one, with the grid's centre near the origin."""
     rotation, upper = np.linalg.qr(
         np.array([[0.7, 0.2, 0.6], [0.6, -0.5, -0.6], [0.2, 0.8, -0.5]]) + rng.normal(0, 0.08, (3, 3))

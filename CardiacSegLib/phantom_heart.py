@@ -126,10 +126,8 @@ class Heart:
 def draw_heart(rng: np.random.Generator, slices: int, distance: float, ejection_fraction: float | None) -> Heart:
     """Choose a heart: normal, dilated, hypertrophic, infarcted or with a large RV; then make its EF the one wanted."""
     kind = rng.choice(["normal", "dilated", "hypertrophic", "infarct", "right"], p=[0.3, 0.2, 0.2, 0.15, 0.15])
-    ef = {"normal": (50, 72), "dilated": (10, 42), "hypertrophic": (55, 80), "infarct": (20, 55), "right": (35, 70)}[
-        kind
-    ]
-    ef = rng.uniform(*ef)
+    usual_ef = {"dilated": (10, 42), "hypertrophic": (55, 80), "infarct": (20, 55), "right": (35, 70)}
+    ef = rng.uniform(*usual_ef.get(kind, (50, 72)))
     ef = ef if ejection_fraction is None else float(ejection_fraction)
     radius = {"dilated": rng.uniform(28, 40), "hypertrophic": rng.uniform(17, 26)}.get(kind, rng.uniform(20, 31))
     wall = {"dilated": rng.uniform(4.5, 9), "hypertrophic": rng.uniform(10, 19)}.get(kind, rng.uniform(5.5, 11))
@@ -157,7 +155,7 @@ def draw_heart(rng: np.random.Generator, slices: int, distance: float, ejection_
 
 
 def slice_depths(heart: Heart, slices: int, distance: float) -> np.ndarray:
-    """(slices,) mm of the slice centres below the LV base at ED: a little atrium above it where the stack is long."""
+    """(slices,) mm of the slice centres below the LV base at ED: the LV lies in the middle of the stack."""
     spare = slices * distance - heart.length
     return (np.arange(slices) + 0.5) * distance - spare * 0.5
 
