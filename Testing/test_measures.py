@@ -110,6 +110,9 @@ class TestMeasure:
         found = measure(of_volumes([140, 0, 0, 56, 0]))
         assert (found.ed_frame, found.es_frame) == (0, 3)
 
+    def test_frames_in_which_only_the_rv_was_drawn_are_no_end_systole(self):
+        assert measure(of_volumes([140, 0, 56], rv=[150, 120, 90])).es_frame == 2
+
     def test_labels_in_a_frame_whose_status_is_empty_do_not_count_as_segmented(self):
         cine = of_volumes([140, 20, 56])
         status = cine.status.copy()
