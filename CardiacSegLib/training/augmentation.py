@@ -11,8 +11,8 @@ from torch.nn import functional as F
 class Augmentation:
     """Turns uint8 crops into varied network input.
 
-    size: side of the output in pixels. spacing_mm: pixel size of the crops, which scale 1 keeps. The same seed gives the
-    same pictures.
+    size: side of the output in pixels. spacing_ratio: pixels of a crop that become one of the output, on average.
+    The same seed gives the same pictures.
     """
 
     def __init__(self, size: int, seed: int, spacing_ratio: float = 1.0) -> None:
@@ -56,7 +56,7 @@ class Augmentation:
         rng = self.rng
         shared = affine(rng, degrees=25, zoom=0.18, shear=0.08, shift=0.08)
         if rng.random() < 0.5:
-            shared = np.diag(rng.choice([-1.0, 1.0], 2).tolist() + [1.0]) @ shared
+            shared = np.diag([*rng.choice([-1.0, 1.0], 2), 1.0]) @ shared
         if rng.random() < 0.3:
             shared = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ shared
         own = [affine(rng, degrees=3, zoom=0.02, shear=0.02, shift=0.012) for _ in range(frames)]

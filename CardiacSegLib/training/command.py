@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from .sources import DATA_SETS, Licence, read_phantoms, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
 
 NETWORKS = ("cstm",)
+
+BAD_FILE = (OSError, EOFError, KeyError, TypeError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError)
+"""What reading a file raises that is no state dict, is torn, or is a pickle with more than tensors in it."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ def train(
 ) -> Path:
     """Train a network and write output / NAME.safetensors with its card; returns the path.
 
-    data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files of
-    a standard ResNet-50 and ResNet-18 for the size base. Compact subjects are kept in output and used again.
+    data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files
+    of a standard ResNet-50 and ResNet-18 for the size base. Compact subjects are kept in output and used again.
     """
     settings = settings or Settings()
     if network not in NETWORKS:
@@ -126,14 +130,15 @@ def cached(
 
 def load_imagenet(model: CSTM, key: Path, value: Path) -> None:
     """ImageNet weights for both trunks: safetensors, or .pth read with weights_only."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     for trunk, path in ((model.key_encoder, key), (model.value_encoder, value)):
         try:
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
             trunk.load_imagenet(state)
-        except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
+        except (*BAD_FILE, SafetensorError) as error:
             raise CardiacSegError(
-                f"{path} does not hold the weights of the standard ResNet that this trunk needs; give a ResNet-50 state "
-                "dict for the key encoder and a ResNet-18 for the value encoder."
+                f"{path} does not hold the weights of the standard ResNet that this trunk needs; give a ResNet-50 "
+                "state dict for the key encoder and a ResNet-18 for the value encoder."
             ) from error

@@ -1,4 +1,4 @@
-"""Training samples of the memory network: short rows of pictures through time or through the stack (CSTM, supplement)."""
+"""Training samples of the memory network: short rows of pictures through time or the stack (CSTM, supplement)."""
 
 from __future__ import annotations
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from ..anatomy import to_native
 from ..errors import CardiacSegError
+from .images import read_volume
 from .subjects import LabelledVolume, Subject
+from .sunnybrook import read_sunnybrook
 
 
 class Licence(Enum):
@@ -26,19 +27,6 @@ def strictest(licences: Iterable[Licence]) -> Licence:
     """The licence that weights from several data sets inherit."""
     order = list(Licence)
     return max(licences, key=order.index)
-
-
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """An image file as array (..., Z, Y, X) and its spacing (x, y, z) in mm."""
-    import SimpleITK as sitk
-
-    # ITK writes a page of warnings about ACDC's headers to the terminal.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise CardiacSegError(f"{path} cannot be read as an image; download it again.") from error
-    return sitk.GetArrayFromImage(image), np.array(image.GetSpacing()[:3])
 
 
 def labelled_volume(image: Path, mask: Path, phase: str, label_map: str) -> LabelledVolume:
@@ -62,6 +50,66 @@ def read_acdc(root: Path) -> Iterator[Subject]:
         yield Subject(folder.name, tuple(volumes))
 
 
+def read_mnms(root: Path) -> Iterator[Subject]:
+    """M&Ms: CODE/CODE_sa.nii.gz and CODE_sa_gt.nii.gz (4D) at any depth; the table counts ED and ES from 0.
+
+    root: the whole download or one of its splits, e.g. Training/Labeled; subjects without masks are passed over.
+    """
+    masks = sorted(root.rglob("*_sa_gt.nii.gz"), key=lambda path: path.name)
+    frames = read_mnms_table(root) if masks else {}
+    for path in masks:
+        code = path.name.removesuffix("_sa_gt.nii.gz")
+        if code not in frames:
+            raise CardiacSegError(f"The M&Ms table has no ED and ES frame for {code}; take {path.parent} out.")
+        image_path = path.with_name(f"{code}_sa.nii.gz")
+        images, spacing = read_volume(image_path)
+        labels, _ = read_volume(path)
+        if labels.shape != images.shape or images.ndim != 4 or max(frames[code]) >= len(images):
+            raise CardiacSegError(
+                f"{path} and {image_path.name} are not 4D images of one shape that has the frames {frames[code]}; "
+                "download both again."
+            )
+        yield Subject(
+            code,
+            tuple(
+                LabelledVolume(
+                    images[frame], to_native(labels[frame], "mnms", str(path)), (spacing[0], spacing[1]), phase
+                )
+                for phase, frame in zip(("ED", "ES"), frames[code], strict=True)
+            ),
+        )
+
+
+def read_mnms_table(root: Path) -> dict[str, tuple[int, int]]:
+    """ED and ES frame of each code, from the table in root or in one of the two folders above a split."""
+    tables = [
+        path for folder in (root, root.parent, root.parent.parent) for path in folder.glob("*[Ii]nformation*.csv")
+    ]
+    if not tables:
+        raise CardiacSegError(f"{root} lacks the table 'M&Ms_Dataset_Information...csv'; put it beside the subjects.")
+    try:
+        with tables[0].open(newline="", encoding="utf-8-sig") as file:
+            return {row["External code"]: (int(row["ED"]), int(row["ES"])) for row in csv.DictReader(file)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CardiacSegError(
+            f"{tables[0]} is not M&Ms' table with the columns External code, ED and ES; download it again."
+        ) from error
+
+
+def read_mnms2(root: Path) -> Iterator[Subject]:
+    """M&Ms-2: NNN/NNN_SA_ED.nii.gz, NNN_SA_ED_gt.nii.gz, and the same for ES, at any depth."""
+    for path in sorted(root.rglob("*_SA_ED_gt.nii.gz"), key=lambda path: path.name):
+        code = path.name.removesuffix("_SA_ED_gt.nii.gz")
+        stem = path.with_name(f"{code}_SA")
+        yield Subject(
+            code,
+            tuple(
+                labelled_volume(Path(f"{stem}_{phase}.nii.gz"), Path(f"{stem}_{phase}_gt.nii.gz"), phase, "mnms")
+                for phase in ("ED", "ES")
+            ),
+        )
+
+
 def read_phantoms(count: int, seed: int) -> Iterator[Subject]:
     """Hearts of the phantom at end-diastole, early systole and end-systole; the same seed gives the same hearts."""
     from ..phantom import beating_heart
@@ -72,9 +120,7 @@ def read_phantoms(count: int, seed: int) -> Iterator[Subject]:
         spacing = heart.cine.spacing
         volumes = tuple(
             LabelledVolume(image, labels, (spacing[0], spacing[1]), phase)
-            for image, labels, phase in zip(
-                heart.cine.frames, heart.truth.labels, ("ED", "systole", "ES"), strict=True
-            )
+            for image, labels, phase in zip(heart.cine.frames, heart.truth.labels, ("ED", "systole", "ES"), strict=True)
         )
         yield Subject(f"phantom{number:04d}", volumes)
 
@@ -88,4 +134,7 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "acdc": DataSet(read_acdc, Licence.ACDC),
+    "mnms": DataSet(read_mnms, Licence.MNMS),
+    "mnms2": DataSet(read_mnms2, Licence.MNMS),
+    "sunnybrook": DataSet(read_sunnybrook, Licence.CC0),
 }

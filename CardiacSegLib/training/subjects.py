@@ -39,7 +39,7 @@ class Subject:
 def compact(subject: Subject, spacing_mm: float, size: int) -> Subject:
     """Resample in plane to spacing_mm, crop size x size pixels round the heart, scale intensities to uint8.
 
-    The percentiles 1 and 99.5 of the crop become 0 and 255, over all frames of the subject together, as the engine does.
+    The percentiles 1 and 99.5 of the crop become 0 and 255, over all frames of the subject together, as in the engine.
     """
     centre = heart_centre_mm(subject)
     images, labels = [], []
