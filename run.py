@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def install() -> int:
     for line in process.stdout:
         lines.append(line)
         if line.startswith("Collecting"):
-            print(f"  {line.split()[1]}", flush=True)
+            print("  " + re.match(r"[\w.-]*", line.split()[1])[0], flush=True)
     if process.wait() == 0:
         return 0
     print("".join(lines[-20:]), end="", file=sys.stderr)
