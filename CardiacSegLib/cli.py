@@ -66,16 +66,21 @@ def main() -> None:
     app()
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cardiacseg {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     global _debug
     _debug = debug
-    if version:
-        typer.echo(f"cardiacseg {__version__}")
-        raise typer.Exit()
 
 
 def _slices(text: str) -> tuple[tuple[int, int], ...]:

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import CardiacSegLib
 from CardiacSegLib import cli, engines
 from CardiacSegLib.anatomy import LABEL_MAPS
 from CardiacSegLib.cine import Cine, Segmentation, SlicePrediction
 from CardiacSegLib.phantom import Phantom, beating_heart
+from CardiacSegLib.weights import installed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = {"segmentation.nii.gz", "measures.json", "volumes.csv", "curve.png", "overlay.gif"}
@@ -363,5 +365,44 @@ def test_wrong_usage_ends_in_exit_code_2(arguments: tuple) -> None:
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(files: Path, tmp_path: Path, copying: None) -> None:
     result = propagate(files, tmp_path)
-    assert "\r" not in result.output
+    assert "Segmented" in result.stderr
     assert "\x1b" not in result.output
+
+
+def test_a_bar_with_the_time_left_is_drawn_on_a_terminal(
+    files: Path, tmp_path: Path, copying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take the captured output for a terminal
+    result = propagate(files, tmp_path)
+    assert "20/20" in result.stderr
+    assert "0:00:0" in result.stderr
+
+
+def test_a_structure_that_nobody_drew_has_no_volume(files: Path, tmp_path: Path, heart: Phantom, copying: None) -> None:
+    mask = nib.load(files / "mask.nii.gz")
+    labels = np.asarray(mask.dataobj)
+    nib.save(nib.Nifti1Image(np.where(labels == 3, 0, labels).astype(np.uint8), mask.affine), tmp_path / "no_rv.nii.gz")
+    propagate(files, tmp_path / "out", mask=str(tmp_path / "no_rv.nii.gz"))
+    assert {row["rv_ml"] for row in rows_of(tmp_path / "out" / "volumes.csv")} == {""}
+    assert json.loads((tmp_path / "out" / "measures.json").read_text())["rv_edv_ml"] is None
+
+
+def test_the_version_is_shown() -> None:
+    assert run("--version").stdout == f"cardiacseg {CardiacSegLib.__version__}\n"
+
+
+@pytest.mark.skipif(not installed(), reason="no weights are installed")
+def test_the_demo_comes_close_to_the_expert(tmp_path: Path) -> None:
+    sample = ROOT / "Resources" / "SampleData"
+    result = run(
+        "propagate", sample / "cine.nii.gz", "--annotation", sample / "annotation.nii.gz", "--frame", 18,
+        "--annotated-slices", "18:0,18:10", "--expert", sample / "expert.nii.gz", "--device", "cpu",
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    measures = json.loads((tmp_path / "measures.json").read_text())
+    assert measures["lv_ef_percent"] == pytest.approx(26.0, abs=8)  # the expert's contours give 26.0
+    rows = tmp_path / "rows.csv"
+    assert invoke("evaluate", tmp_path / "segmentation.nii.gz", sample / "expert.nii.gz", "-o", rows).exit_code == 0
+    systole = {row["structure"]: row for row in rows_of(rows) if row["region"] == "all" and row["frame"] == "7"}
+    assert float(systole["LV"]["dice"]) > 0.85

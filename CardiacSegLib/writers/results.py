@@ -75,6 +75,12 @@ def write_results(
 
 
 def known_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """The volumes (T,) in ml of every structure, NaN in frames of which no slice is segmented."""
+    """The volumes (T,) in ml of every structure, NaN in frames of which no slice is segmented.
+
+    A structure without a voxel in any frame was not segmented at all: it is NaN throughout.
+    """
     unknown = (segmentation.status == Status.EMPTY).all(axis=1)
-    return {name: np.where(unknown, np.nan, curve) for name, curve in volume_curves(segmentation).items()}
+    return {
+        name: np.where(unknown | (not curve.any()), np.nan, curve)
+        for name, curve in volume_curves(segmentation).items()
+    }
