@@ -174,6 +174,16 @@ def test_evaluate_finds_masks_equal_to_themselves_under_two_label_maps(files: Pa
     assert set(dice) == {1.0}
 
 
+def test_train_writes_weights_with_a_card(tmp_path: Path) -> None:
+    result = invoke(
+        "train", "cstm", "--data", "phantom=1", "--steps", 1, "--batch", 1, "--device", "cpu", "--output", tmp_path
+    )
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "cstm-small.json").read_text())
+    assert (tmp_path / "cstm-small.safetensors").is_file()
+    assert (card["network"], card["size"]) == ("cstm", "small")
+
+
 def test_the_label_maps_offered_are_those_of_the_library() -> None:
     assert {choice.value for choice in cli.LabelMap} == set(LABEL_MAPS)
 
