@@ -99,7 +99,9 @@ def load_weights(network: nn.Module, card: WeightsCard) -> None:
     try:
         content = card.path.read_bytes()
     except OSError as error:
-        raise CardiacSegError(f"The weights {card.path} cannot be read ({error.strerror}); install them again.") from error
+        raise CardiacSegError(
+            f"The weights {card.path} cannot be read ({error.strerror}); install them again."
+        ) from error
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise CardiacSegError(f"The weights {card.path} differ from their card; install them again.")
     try:

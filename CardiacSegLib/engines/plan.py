@@ -1,0 +1,155 @@
+"""The order of work of the propagation: which slice is found from which, in what order, and what a correction can change.
+
+It knows frames and slices only, no picture and no network, so that it can be read and tested by itself.
+A place is (frame, slice). All frame distances are round the closed heart cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+Place = tuple[int, int]
+
+KEPT_A_SIDE = 4
+"""So many predicted frames of a slice stay in memory on each side of an anchor; more frames mean larger gaps."""
+
+
+class Plan:
+    """How masks travel from the fixed slices to all others.
+
+    fixed: (T, Z) bool, the slices that a person has made. Slices with a fixed frame are found through time, from that
+    frame forwards and backwards. The others are found through the stack, each from its neighbour towards the nearest
+    fixed slice, and then through time as well. Every place has a bounded list of places that it reads (memory_of), which
+    depends on `fixed` alone and not on the order of work.
+    """
+
+    def __init__(self, fixed: np.ndarray) -> None:
+        self.fixed = fixed.astype(bool)
+        self.frames, self.slices = fixed.shape
+        annotated = np.flatnonzero(self.fixed.any(axis=0))
+        self.distance = np.abs(np.arange(self.slices)[:, None] - annotated[None]).min(axis=1)
+        self.anchors = [self._anchors(z, annotated) for z in range(self.slices)]
+        self.depth, self.direction = self._depths()
+        self.gap = [max(1, -(-int(d) // KEPT_A_SIDE)) for d in self.depth.max(axis=0)]
+        self.kept = [np.flatnonzero(self.depth[:, z] % self.gap[z] == 0) for z in range(self.slices)]
+
+    def _anchors(self, z: int, annotated: np.ndarray) -> np.ndarray:
+        """Frames that time starts from: the fixed ones of this slice, or those of the nearest slice that has some."""
+        nearest = annotated[np.abs(annotated - z).argmin()]
+        return np.flatnonzero(self.fixed[:, nearest])
+
+    def _depths(self) -> tuple[np.ndarray, np.ndarray]:
+        """(T, Z): frames to the nearest anchor, and its side (1: it lies before, -1: after, 0: this is one)."""
+        frames = np.arange(self.frames)[:, None]
+        after = np.stack([((frames - a) % self.frames).min(axis=1) for a in self.anchors], axis=1)
+        before = np.stack([((a - frames) % self.frames).min(axis=1) for a in self.anchors], axis=1)
+        side = np.where(after <= before, 1, -1) * (after > 0)
+        return np.minimum(after, before), side
+
+    def sources(self, z: int) -> list[int]:
+        """Neighbour slices that lie nearer to a fixed slice; none for a slice that has a fixed frame itself."""
+        return [n for n in (z - 1, z + 1) if 0 <= n < self.slices and self.distance[n] < self.distance[z]]
+
+    def cycle_distance(self, a: int, b: np.ndarray) -> np.ndarray:
+        d = np.abs(a - b)
+        return np.minimum(d, self.frames - d)
+
+    def is_kept(self, place: Place) -> bool:
+        """Whether this place stays in memory for others."""
+        return self.depth[place] % self.gap[place[1]] == 0
+
+    def memory_of(self, place: Place) -> list[Place]:
+        """What is read to find this place, at most twelve places, the surest first."""
+        frame, z = place
+        depth, direction = int(self.depth[place]), int(self.direction[place])
+        found: list[Place] = []
+        if depth or self.fixed[frame, z]:
+            found += [(t, z) for t in self._anchors_around(frame, z)]
+            anchor, gap = frame - direction * depth, self.gap[z]
+            last = (depth - 1) // gap * gap
+            found += [((anchor + direction * d) % self.frames, z) for d in (last, last - gap) if d > 0]
+        for source in self.sources(z):
+            found.append((self._nearest_kept(frame, source), source))
+        if self.distance[z] == 0:
+            found += [(self._nearest_anchor(frame, n), n) for n in (z - 1, z + 1) if self._has_fixed(n)]
+        elif self.distance[z] > 1:
+            nearest = min(np.flatnonzero(self.distance == 0), key=lambda n: abs(n - z))
+            found.append((self._nearest_anchor(frame, int(nearest)), int(nearest)))
+        return list(dict.fromkeys(found))
+
+    def _has_fixed(self, z: int) -> bool:
+        return 0 <= z < self.slices and self.distance[z] == 0
+
+    def _anchors_around(self, frame: int, z: int) -> list[int]:
+        """The anchor at or before the frame and the one at or after it."""
+        anchors = self.anchors[z]
+        return [
+            int(anchors[((frame - anchors) % self.frames).argmin()]),
+            int(anchors[((anchors - frame) % self.frames).argmin()]),
+        ]
+
+    def _nearest_anchor(self, frame: int, z: int) -> int:
+        return int(self.anchors[z][self.cycle_distance(frame, self.anchors[z]).argmin()])
+
+    def _nearest_kept(self, frame: int, z: int) -> int:
+        return int(self.kept[z][self.cycle_distance(frame, self.kept[z]).argmin()])
+
+    def groups(self, start: Place | None = None) -> Iterator[list[Place]]:
+        """All places that are to be found, in groups whose members do not read each other.
+
+        With start, what that place needs comes first, then the rest of its slice, then the others, nearest slices first.
+        """
+        for slices in self._slice_order(start):
+            sides = ((0, 1, -1),)
+            if start is not None and slices == [start[1]]:
+                first = int(self.direction[start])
+                sides = ((0, first), (-first,)) if first else ((0,), (1, -1))
+            for side in sides:
+                yield from self._by_depth(slices, side)
+
+    def _slice_order(self, start: Place | None) -> Iterator[list[int]]:
+        order = range(self.slices)
+        if start is not None:
+            needed = self._ancestors(start[1])
+            yield from ([z] for z in sorted(needed, key=lambda z: self.distance[z]))
+            yield [start[1]]
+            order = [z for z in order if z not in {*needed, start[1]}]
+        for distance in range(int(self.distance.max()) + 1):
+            ready = [z for z in order if self.distance[z] == distance]
+            if start is not None:
+                yield from ([z] for z in sorted(ready, key=lambda z: abs(z - start[1])))
+            elif ready:
+                yield ready
+
+    def _ancestors(self, z: int) -> set[int]:
+        found: set[int] = set()
+        for source in self.sources(z):
+            found |= {source} | self._ancestors(source)
+        return found
+
+    def _by_depth(self, slices: list[int], sides: tuple[int, ...]) -> Iterator[list[Place]]:
+        places: dict[int, list[Place]] = {}
+        for z in slices:
+            for t in range(self.frames):
+                if not self.fixed[t, z] and self.direction[t, z] in sides:
+                    places.setdefault(int(self.depth[t, z]), []).append((t, z))
+        for depth in sorted(places):
+            yield places[depth]
+
+
+def affected(before: np.ndarray, after: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """Which places can come out differently: (T, Z) bool.
+
+    before, after: (T, Z) bool, the fixed slices at the last run and now. changed: slices whose fixed masks are new or
+    were edited since. A place is affected if it reads other places than before, or one that changed or is affected.
+    """
+    old, new = Plan(before) if before.any() else None, Plan(after)
+    moved = changed.copy()
+    for group in new.groups():
+        for place in group:
+            reads = new.memory_of(place)
+            if old is None or before[place] or reads != old.memory_of(place) or any(moved[p] for p in reads):
+                moved[place] = True
+    return moved & ~after

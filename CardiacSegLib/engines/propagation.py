@@ -1,0 +1,155 @@
+"""The engine of the product: carries a person's masks through time and through the stack with a memory network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cine import Cine, Segmentation, SlicePrediction, Status
+from ..errors import CardiacSegError
+from ..networks.cstm import CSTM, Features, aggregate
+from ..networks.matching import Memory
+from .memory_bank import MemoryBank
+from .plan import Place, Plan, affected
+from .view import View
+
+BATCH = 8
+"""Slices that go through the network together; more gain little on a CPU and cost memory."""
+
+
+class PropagationEngine:
+    """Finds all slices of a cine from those that a person has annotated, corrected or reviewed.
+
+    The engine keeps nothing between runs: what it yields depends on the cine, on the masks and on which slices are
+    fixed. Masks enter the memory as they stand on the native grid, so computing only what a correction can change gives
+    the same masks as computing all again.
+    """
+
+    name = "cstm"
+
+    def __init__(self, network: CSTM, device: torch.device) -> None:
+        self.network = network.eval().to(device, memory_format=torch.channels_last)
+        self.device = device
+
+    def segment(
+        self,
+        cine: Cine,
+        annotation: Segmentation | None = None,
+        *,
+        start: Place | None = None,
+        changed: np.ndarray | None = None,
+    ) -> Iterator[SlicePrediction]:
+        """Yield a prediction for every slice that is not fixed in the annotation.
+
+        start: (frame, slice) that is wanted first. changed: (T, Z) bool, slices whose fixed masks are new since the
+        annotation's predicted slices were made; then only slices that this can change are found again.
+        Raises CardiacSegError if nothing is annotated or the grids differ.
+        """
+        if annotation is None or not annotation.fixed.any():
+            raise CardiacSegError(f"No slice of {cine.name} is annotated; annotate one mid-ventricular slice first.")
+        if annotation.labels.shape != cine.shape:
+            raise CardiacSegError(
+                f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; give one on its grid."
+            )
+        run = Run(self, cine, annotation, start, changed)
+        return run.predictions()
+
+
+class Run:
+    """One propagation: the plan, the view, the memory and the labels so far."""
+
+    def __init__(
+        self,
+        engine: PropagationEngine,
+        cine: Cine,
+        annotation: Segmentation,
+        start: Place | None,
+        changed: np.ndarray | None,
+    ) -> None:
+        self.network, self.device, self.cine = engine.network, engine.device, cine
+        self.labels = annotation.labels.copy()
+        fixed = annotation.fixed
+        self.values = tuple(int(v) for v in np.unique(self.labels[fixed]) if v)
+        if not self.values:
+            raise CardiacSegError(f"The annotated slices of {cine.name} are all empty; draw at least one structure.")
+        config = self.network.config
+        heart = self.labels[fixed].any(axis=0)
+        self.view = View(cine, heart, config.spacing_mm, config.shorter_side, config.stride)
+        self.plan = Plan(fixed)
+        wanted = ~fixed
+        if changed is not None:
+            wanted = affected(fixed & ~changed, fixed, changed) | (annotation.status == Status.EMPTY)
+        groups = [[p for p in group if wanted[p]] for group in self.plan.groups(start)]
+        self.steps = [g[i : i + BATCH] for g in groups for i in range(0, len(g), BATCH)]
+        self.reads = {p: self.plan.memory_of(p) for step in self.steps for p in step}
+        self.bank = MemoryBank(self.steps, self.reads)
+
+    def predictions(self) -> Iterator[SlicePrediction]:
+        for step in self.steps:
+            for place, labels, confidence in self.find(step):
+                self.labels[place] = labels
+                yield SlicePrediction(*place, labels, confidence)
+
+    @torch.inference_mode()
+    def find(self, step: list[Place]) -> list[tuple[Place, np.ndarray, float]]:
+        """Find the masks of some places that do not read each other, and remember those that others will read."""
+        reads = [self.reads[place] for place in step]
+        missing = list(dict.fromkeys(p for row in reads for p in row if p not in self.bank.slots))
+        for i in range(0, len(missing), BATCH):
+            self.remember(missing[i : i + BATCH])
+        pictures = self.pictures(step)
+        features = self.network.encode_key(pictures)
+        slots, valid = self.bank.table(reads, self.device)
+        read = self.network.read(features, self.bank.memory, slots, valid)
+        found = self.network.decode(features, *read, len(self.values))
+        results = self.finish(step, found)
+        self.bank.release(reads)
+        kept = [i for i, place in enumerate(step) if self.bank.pending[place]]
+        if kept:
+            chosen = Features(*(f[kept] for f in features))
+            self.remember([step[i] for i in kept], pictures[kept], chosen, [results[i][1] for i in kept])
+        return results
+
+    def remember(
+        self,
+        places: list[Place],
+        pictures: Tensor | None = None,
+        features: Features | None = None,
+        labels: list[np.ndarray] | None = None,
+    ) -> None:
+        """Encode places into the memory with their masks as they stand on the native grid."""
+        if pictures is None:
+            pictures = self.pictures(places)
+            features = self.network.encode_key(pictures)
+        labels = labels or [self.labels[place] for place in places]
+        masks = torch.cat([self.view.masks(mask, self.values) for mask in labels]).to(self.device)
+        value4, value3 = self.network.encode_value(pictures, features, masks)
+        for i, place in enumerate(places):
+            self.bank.store(place, Memory(features.key4[i], features.key3[i], value4[i], value3[i]))
+
+    def pictures(self, places: list[Place]) -> Tensor:
+        pictures = torch.cat([self.view.picture(self.cine.frames[place]) for place in places])
+        return pictures.to(self.device, memory_format=torch.channels_last)
+
+    def finish(self, step: list[Place], logits: Tensor) -> list[tuple[Place, np.ndarray, float]]:
+        """Labels on the native grid, and how sure they are."""
+        probabilities = self.view.native(torch.softmax(aggregate(logits), dim=1))
+        best, winner = probabilities.max(dim=1)
+        values = torch.tensor((0, *self.values), dtype=torch.uint8, device=winner.device)
+        labels = values[winner].cpu().numpy()
+        shape = self.cine.shape[2:]
+        sure = border_confidence(best, winner)
+        return [(place, self.view.paste(labels[i], shape), sure[i]) for i, place in enumerate(step)]
+
+
+def border_confidence(best: Tensor, winner: Tensor) -> list[float]:
+    """Mean probability of the winner on the pixels beside another winner, or of the whole slice where it is uniform."""
+    border = torch.zeros_like(winner, dtype=torch.bool)
+    for dim in (1, 2):
+        differs = winner.diff(dim=dim) != 0
+        border.narrow(dim, 0, differs.shape[dim]).logical_or_(differs)
+        border.narrow(dim, 1, differs.shape[dim]).logical_or_(differs)
+    return [float(b[edge].mean() if edge.any() else b.mean()) for b, edge in zip(best, border, strict=True)]
