@@ -334,7 +334,7 @@ def test_a_data_argument_names_kind_place_and_share(text: str, expected: DataSou
     assert DataSource.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["acdc", "acdc=", "ukb=folder", "acdc=folder@half"])
+@pytest.mark.parametrize("text", ["acdc", "acdc=", "ukb=folder", "acdc=folder@half", "phantom=many"])
 def test_a_wrong_data_argument_is_refused_with_the_kinds_there_are(text: str) -> None:
     with pytest.raises(CardiacSegError, match="acdc, mnms, mnms2, sunnybrook, phantom"):
         DataSource.parse(text)

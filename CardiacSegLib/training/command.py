@@ -40,9 +40,12 @@ class DataSource:
             parsed = cls(kind, where, float(share) if share else None)
         except ValueError:
             parsed = None
-        if parsed is None or not equals or not where or kind not in (*DATA_SETS, "phantom"):
+        counted = kind != "phantom" or where.isdecimal()
+        if parsed is None or not equals or not where or not counted or kind not in (*DATA_SETS, "phantom"):
             kinds = ", ".join((*DATA_SETS, "phantom"))
-            raise CardiacSegError(f"'{text}' is not a data source; write KIND=FOLDER[@SHARE] with a kind of {kinds}.")
+            raise CardiacSegError(
+                f"'{text}' is not a data source; write KIND=FOLDER[@SHARE] with a kind of {kinds}, or phantom=HEARTS."
+            )
         return parsed
 
 
