@@ -45,7 +45,7 @@ LABEL_MAPS: dict[str, dict[int, int]] = {
 def to_native(labels: np.ndarray, label_map: str | Mapping[int, int], source: str = "the mask") -> np.ndarray:
     """Map the label values of a file to the native ones (1 LV, 2 MYO, 3 RV).
 
-    labels: integer array of any shape; label_map: a preset's name or {file value: native value}; source: named in errors.
+    labels: integer array of any shape; label_map: a preset's name or {file value: native value}; source: for errors.
     The preset "native" also lets values above 3 through, so that structures of the user's own survive.
     Returns uint8 of the same shape. Raises CardiacSegError for an unknown preset or a value the map does not know.
     """
@@ -69,7 +69,7 @@ def to_native(labels: np.ndarray, label_map: str | Mapping[int, int], source: st
         shown = ", ".join(f"{float(v):g}" for v in wrong[:5])
         expected = ", ".join(str(v) for v in (0, *sorted(mapping)))
         raise CardiacSegError(
-            f"{source} holds the label value {shown}, which the label map '{name}' does not know (it knows {expected}); "
-            "choose another --label-map or correct the mask."
+            f"{source} holds the label value {shown}, which the label map '{name}' does not know "
+            f"(it knows {expected}); choose another --label-map or correct the mask."
         )
     return lookup[labels.astype(np.uint8)].astype(np.uint8)

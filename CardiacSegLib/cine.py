@@ -51,7 +51,9 @@ class Cine:
                 "give a 4D image."
             )
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine)) < 1e-9:
-            raise CardiacSegError(f"The affine of {self.name} does not describe a grid in space; export the image again.")
+            raise CardiacSegError(
+                f"The affine of {self.name} does not describe a grid in space; export the image again."
+            )
         if self.times.shape != (len(self.frames),) or (np.diff(self.times) <= 0).any():
             raise CardiacSegError(f"The frame times of {self.name} do not increase; export the image again.")
         if self.frames.dtype.kind == "f" and not all(np.isfinite(frame).all() for frame in self.frames):

@@ -53,7 +53,7 @@ def best_patches(query: Tensor, memory: Tensor, slots: list[int], patches: list[
 def attend(pixel: Tensor, keys: Tensor, values: Tensor, k: int | None = None) -> Tensor:
     """Softmax of -|q - m|^2 / sqrt(C) over the keys (or their k nearest), times the values."""
     scores = [-(((pixel - key) ** 2).sum()) / math.sqrt(len(pixel)) for key in keys]
-    order = sorted(range(len(scores)), key=lambda i: -float(scores[i]))[:k]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i].item())[:k]
     weights = torch.softmax(torch.stack([scores[i] for i in order]), dim=0)
     return sum(weight * values[i] for weight, i in zip(weights, order, strict=True))
 

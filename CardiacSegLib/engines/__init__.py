@@ -17,7 +17,7 @@ ENGINES = ("cstm",)
 
 
 def choose_device(device: str) -> torch.device:
-    """ "auto" takes CUDA where there is one. Raises CardiacSegError for CUDA where there is none, or an unknown name."""
+    """The device for auto (CUDA where there is one), cpu or cuda. Raises CardiacSegError if it is not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

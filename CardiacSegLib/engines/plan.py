@@ -1,4 +1,4 @@
-"""The order of work of the propagation: which slice is found from which, in what order, and what a correction can change.
+"""The order of work of the propagation: which slice is found from which, and what a correction can change.
 
 It knows frames and slices only, no picture and no network, so that it can be read and tested by itself.
 A place is (frame, slice). All frame distances are round the closed heart cycle.
@@ -21,8 +21,8 @@ class Plan:
 
     fixed: (T, Z) bool, the slices that a person has made. Slices with a fixed frame are found through time, from that
     frame forwards and backwards. The others are found through the stack, each from its neighbour towards the nearest
-    fixed slice, and then through time as well. Every place has a bounded list of places that it reads (memory_of), which
-    depends on `fixed` alone and not on the order of work.
+    fixed slice, and then through time as well. Every place has a bounded list of places that it reads (memory_of),
+    which depends on `fixed` alone and not on the order of work.
     """
 
     def __init__(self, fixed: np.ndarray) -> None:
@@ -99,7 +99,7 @@ class Plan:
     def groups(self, start: Place | None = None) -> Iterator[list[Place]]:
         """All places that are to be found, in groups whose members do not read each other.
 
-        With start, what that place needs comes first, then the rest of its slice, then the others, nearest slices first.
+        With start, what that place needs comes first, then the rest of its slice, then the others, nearest first.
         """
         for slices in self._slice_order(start):
             sides = ((0, 1, -1),)

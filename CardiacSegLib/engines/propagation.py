@@ -52,7 +52,8 @@ class PropagationEngine:
             raise CardiacSegError(f"No slice of {cine.name} is annotated; annotate one mid-ventricular slice first.")
         if annotation.labels.shape != cine.shape:
             raise CardiacSegError(
-                f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; give one on its grid."
+                f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; "
+                "give an annotation on the cine's grid."
             )
         run = Run(self, cine, annotation, start, changed)
         return run.predictions()

@@ -82,10 +82,7 @@ def window(indices: np.ndarray, size: int, mm: float) -> tuple[int, int]:
     first, last = int(indices[0]), int(indices[-1]) + 1
     half = max((last - first) * mm / 2 + MARGIN_MM, SMALLEST_MM / 2) / mm
     centre = (first + last) / 2
-    if 2 * half >= size:
-        centre = size / 2
-    else:
-        centre = min(max(centre, half), size - half)
+    centre = size / 2 if 2 * half >= size else min(max(centre, half), size - half)
     return round(centre - half), round(centre + half)
 
 

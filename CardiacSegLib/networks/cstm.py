@@ -91,7 +91,7 @@ SIZES = {
 
 
 class Features(NamedTuple):
-    """What the key encoder finds in pictures: keys (B, tokens, C) at both scales, and maps for value encoder and decoder."""
+    """What the key encoder finds: keys (B, tokens, C) at both scales, and the maps (B, C, h, w) of its stages."""
 
     key4: Tensor
     key3: Tensor
@@ -124,9 +124,7 @@ class CSTM(nn.Module):
         c = self.config = config
         block = Bottleneck if c.bottleneck else BasicBlock
         self.key_encoder = Trunk(1, block, c.key_stem, c.key_widths, c.key_blocks, c.norm, c.imagenet_stem)
-        self.value_encoder = Trunk(
-            3, BasicBlock, c.value_stem, c.value_widths, c.value_blocks, c.norm, c.imagenet_stem
-        )
+        self.value_encoder = Trunk(3, BasicBlock, c.value_stem, c.value_widths, c.value_blocks, c.norm, c.imagenet_stem)
         res2, res3, res4 = self.key_encoder.channels
         _, value3, value4 = self.value_encoder.channels
         self.key4 = nn.Conv2d(res4, c.key4, 3, padding=1)

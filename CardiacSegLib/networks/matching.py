@@ -30,8 +30,8 @@ class Memory(NamedTuple):
 def patch_grid(height: int, width: int, patch: int, step: int, scale: int = 1) -> Tensor:
     """Pixel indices of overlapping patches on a map, row by row: (N, (patch * scale)^2).
 
-    height, width, patch and step are given in pixels of the coarse map; with scale 2 the same N patches are laid on a map
-    twice as large. Where the step does not divide the map, the last patch lies flush with the border; a map smaller
+    height, width, patch and step are given in pixels of the coarse map; with scale 2 the same N patches are laid on a
+    map twice as large. Where the step does not divide the map, the last patch lies flush with the border; a map smaller
     than the patch has one patch as large as itself.
     """
 
@@ -42,9 +42,7 @@ def patch_grid(height: int, width: int, patch: int, step: int, scale: int = 1) -
     rows = torch.arange(min(patch, height) * scale)
     columns = torch.arange(min(patch, width) * scale)
     corners = [(y * scale, x * scale) for y in starts(height) for x in starts(width)]
-    return torch.stack(
-        [((y + rows)[:, None] * (width * scale) + (x + columns)[None, :]).flatten() for y, x in corners]
-    )
+    return torch.stack([((y + rows)[:, None] * (width * scale) + (x + columns)[None, :]).flatten() for y, x in corners])
 
 
 def squared_distance(query: Tensor, memory: Tensor) -> Tensor:
@@ -62,8 +60,8 @@ def squared_distance(query: Tensor, memory: Tensor) -> Tensor:
 def route(query: Tensor, memory: Tensor, slots: Tensor, valid: Tensor, grid: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Choose for each query patch its k best memory patches, by the affinity of mean keys, without softmax.
 
-    query: (B, tokens, C); memory: (S, tokens, C); slots: (B, M) indices into S; valid: (B, M) bool, False where a row of
-    slots is shorter than M; grid: (N, P) from patch_grid. Cost O(M N^2).
+    query: (B, tokens, C); memory: (S, tokens, C); slots: (B, M) indices into S; valid: (B, M) bool, False where a row
+    of slots is shorter than M; grid: (N, P) from patch_grid. Cost O(M N^2).
     Returns chosen (B, N, k') as slot * N + patch, and usable (B, N, k') bool, where k' = min(k, M N).
     """
     descriptors = query[:, grid].mean(dim=2)
@@ -77,9 +75,7 @@ def route(query: Tensor, memory: Tensor, slots: Tensor, valid: Tensor, grid: Ten
     return slot * count + chosen % count, best > -torch.inf
 
 
-def read_patches(
-    query: Tensor, key: Tensor, value: Tensor, grid: Tensor, chosen: Tensor, usable: Tensor
-) -> Tensor:
+def read_patches(query: Tensor, key: Tensor, value: Tensor, grid: Tensor, chosen: Tensor, usable: Tensor) -> Tensor:
     """Attend from the pixels of each query patch to those of its chosen memory patches; average where patches overlap.
 
     query: (B, tokens, C); key: (S, tokens, C); value: (S, tokens, V); grid: (N, P); chosen, usable: (B, N, k) of route.
