@@ -13,7 +13,8 @@ import numpy as np
 Place = tuple[int, int]
 
 KEPT_A_SIDE = 4
-"""So many predicted frames of a slice stay in memory on each side of an anchor; more frames mean larger gaps."""
+"""So many predicted frames of a slice stay in memory on each side of an anchor; a longer way to the next anchor means
+larger gaps."""
 
 
 class Plan:
@@ -31,22 +32,26 @@ class Plan:
         annotated = np.flatnonzero(self.fixed.any(axis=0))
         self.distance = np.abs(np.arange(self.slices)[:, None] - annotated[None]).min(axis=1)
         self.anchors = [self._anchors(z, annotated) for z in range(self.slices)]
-        self.depth, self.direction = self._depths()
-        self.gap = [max(1, -(-int(d) // KEPT_A_SIDE)) for d in self.depth.max(axis=0)]
-        self.kept = [np.flatnonzero(self.depth[:, z] % self.gap[z] == 0) for z in range(self.slices)]
+        self.depth, self.direction, self.gap = self._depths()
+        self.kept = [np.flatnonzero(self.depth[:, z] % self.gap[:, z] == 0) for z in range(self.slices)]
 
     def _anchors(self, z: int, annotated: np.ndarray) -> np.ndarray:
         """Frames that time starts from: the fixed ones of this slice, or those of the nearest slice that has some."""
         nearest = annotated[np.abs(annotated - z).argmin()]
         return np.flatnonzero(self.fixed[:, nearest])
 
-    def _depths(self) -> tuple[np.ndarray, np.ndarray]:
-        """(T, Z): frames to the nearest anchor, and its side (1: it lies before, -1: after, 0: this is one)."""
+    def _depths(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(T, Z): frames to the nearest anchor, its side (1: it lies before, -1: after, 0: this is one), and the gap.
+
+        The gap between frames that stay in memory follows from the way between the two anchors around a frame and from
+        nothing beyond them, so that a correction changes nothing beyond them either.
+        """
         frames = np.arange(self.frames)[:, None]
         after = np.stack([((frames - a) % self.frames).min(axis=1) for a in self.anchors], axis=1)
         before = np.stack([((a - frames) % self.frames).min(axis=1) for a in self.anchors], axis=1)
         side = np.where(after <= before, 1, -1) * (after > 0)
-        return np.minimum(after, before), side
+        gap = np.maximum(1, -(-((after + before) // 2) // KEPT_A_SIDE))
+        return np.minimum(after, before), side, gap
 
     def sources(self, z: int) -> list[int]:
         """Neighbour slices that lie nearer to a fixed slice; none for a slice that has a fixed frame itself."""
@@ -56,10 +61,6 @@ class Plan:
         d = np.abs(a - b)
         return np.minimum(d, self.frames - d)
 
-    def is_kept(self, place: Place) -> bool:
-        """Whether this place stays in memory for others."""
-        return self.depth[place] % self.gap[place[1]] == 0
-
     def memory_of(self, place: Place) -> list[Place]:
         """What is read to find this place, at most twelve places, the surest first."""
         frame, z = place
@@ -67,7 +68,7 @@ class Plan:
         found: list[Place] = []
         if depth or self.fixed[frame, z]:
             found += [(t, z) for t in self._anchors_around(frame, z)]
-            anchor, gap = frame - direction * depth, self.gap[z]
+            anchor, gap = frame - direction * depth, int(self.gap[place])
             last = (depth - 1) // gap * gap
             found += [((anchor + direction * d) % self.frames, z) for d in (last, last - gap) if d > 0]
         for source in self.sources(z):
