@@ -44,9 +44,11 @@ class PropagationEngine:
     ) -> Iterator[SlicePrediction]:
         """Yield a prediction for every slice that is not fixed in the annotation.
 
-        start: (frame, slice) that is wanted first. changed: (T, Z) bool, slices whose fixed masks are new since the
-        annotation's predicted slices were made; then only slices that this can change are found again.
-        Raises CardiacSegError if nothing is annotated or the grids differ.
+        start: (frame, slice) that is wanted first. changed: (T, Z) bool, slices whose fixed masks are new, edited or
+        given up since the annotation's predicted slices were made; then only slices that this can change are found
+        again. That is all of them where the change brings a structure or widens the view: a slice found in one view
+        differs by a little from the same slice found in another.
+        Raises CardiacSegError if nothing is annotated, the grids differ or start is not a slice of the cine.
         """
         if annotation is None or not annotation.fixed.any():
             raise CardiacSegError(f"No slice of {cine.name} is annotated; annotate one mid-ventricular slice first.")
@@ -54,6 +56,11 @@ class PropagationEngine:
             raise CardiacSegError(
                 f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; "
                 "give an annotation on the cine's grid."
+            )
+        if start is not None and not all(0 <= index < size for index, size in zip(start, cine.shape, strict=False)):
+            raise CardiacSegError(
+                f"{cine.name} has no frame {start[0]} with a slice {start[1]}; "
+                f"choose frames 0 to {cine.shape[0] - 1} and slices 0 to {cine.shape[1] - 1} (counted from 0)."
             )
         run = Run(self, cine, annotation, start, changed)
         return run.predictions()
@@ -73,20 +80,35 @@ class Run:
         self.network, self.device, self.cine = engine.network, engine.device, cine
         self.labels = annotation.labels.copy()
         fixed = annotation.fixed
-        self.values = tuple(int(v) for v in np.unique(self.labels[fixed]) if v)
+        self.values = self.structures(fixed)
         if not self.values:
             raise CardiacSegError(f"The annotated slices of {cine.name} are all empty; draw at least one structure.")
-        config = self.network.config
-        heart = self.labels[fixed].any(axis=0)
-        self.view = View(cine, heart, config.spacing_mm, config.shorter_side, config.stride)
+        self.view = self.view_of(fixed)
         self.plan = Plan(fixed)
         wanted = ~fixed
-        if changed is not None:
-            wanted = affected(fixed & ~changed, fixed, changed) | (annotation.status == Status.EMPTY)
+        if changed is not None and self.looks_the_same_without(changed, fixed):
+            wanted = affected(fixed ^ changed, fixed, changed) | (annotation.status == Status.EMPTY)
         groups = [[p for p in group if wanted[p]] for group in self.plan.groups(start)]
         self.steps = [g[i : i + BATCH] for g in groups for i in range(0, len(g), BATCH)]
         self.reads = {p: self.plan.memory_of(p) for step in self.steps for p in step}
         self.bank = MemoryBank(self.steps, self.reads)
+
+    def structures(self, slices: np.ndarray) -> tuple[int, ...]:
+        """The label values in some slices (T, Z)."""
+        return tuple(int(v) for v in np.unique(self.labels[slices]) if v)
+
+    def view_of(self, slices: np.ndarray) -> View:
+        config = self.network.config
+        heart = self.labels[slices].any(axis=0)
+        return View(self.cine, heart, config.spacing_mm, config.shorter_side, config.stride)
+
+    def looks_the_same_without(self, changed: np.ndarray, fixed: np.ndarray) -> bool:
+        """Whether the unchanged fixed slices alone lead to the same structures in the same view."""
+        others = fixed & ~changed
+        if self.structures(others) != self.values:
+            return False
+        view = self.view_of(others)
+        return (view.rows, view.columns) == (self.view.rows, self.view.columns)
 
     def predictions(self) -> Iterator[SlicePrediction]:
         for step in self.steps:
@@ -138,7 +160,7 @@ class Run:
     def finish(self, step: list[Place], logits: Tensor) -> list[tuple[Place, np.ndarray, float]]:
         """Labels on the native grid, and how sure they are."""
         probabilities = self.view.native(torch.softmax(aggregate(logits), dim=1))
-        best, winner = probabilities.max(dim=1)
+        best, winner = probabilities.clamp(max=1).max(dim=1)  # interpolation overshoots by a rounding
         values = torch.tensor((0, *self.values), dtype=torch.uint8, device=winner.device)
         labels = values[winner].cpu().numpy()
         shape = self.cine.shape[2:]
