@@ -318,9 +318,9 @@ def test_a_correction_outside_the_view_of_the_first_annotation_counts_everywhere
 def test_a_structure_that_is_new_in_a_correction_counts_everywhere(
     engine: PropagationEngine, phantom: Phantom, stack: Segmentation
 ) -> None:
-    labels = stack.labels[0, 0].copy()
+    labels = stack.labels[0, 3].copy()
     labels[labels == 2] = 9
-    known, changed = corrected(stack, (0, 0), labels)
+    known, changed = corrected(stack, (0, 3), labels)
     assert len(check_partial(engine, phantom, known, changed)) == FRAMES * SLICES - SLICES
 
 

@@ -113,7 +113,6 @@ class Run:
     def predictions(self) -> Iterator[SlicePrediction]:
         for step in self.steps:
             for place, labels, confidence in self.find(step):
-                self.labels[place] = labels
                 yield SlicePrediction(*place, labels, confidence)
 
     @torch.inference_mode()
@@ -160,7 +159,7 @@ class Run:
     def finish(self, step: list[Place], logits: Tensor) -> list[tuple[Place, np.ndarray, float]]:
         """Labels on the native grid, and how sure they are."""
         probabilities = self.view.native(torch.softmax(aggregate(logits), dim=1))
-        best, winner = probabilities.clamp(max=1).max(dim=1)  # interpolation overshoots by a rounding
+        best, winner = probabilities.max(dim=1)
         values = torch.tensor((0, *self.values), dtype=torch.uint8, device=winner.device)
         labels = values[winner].cpu().numpy()
         shape = self.cine.shape[2:]
