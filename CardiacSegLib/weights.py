@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .atomic import atomic_path
 from .errors import CardiacSegError
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
@@ -42,21 +43,28 @@ def save_weights(path: Path, network: nn.Module, card: WeightsCard) -> Path:
 
     halves = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     content = save({k: v.cpu().contiguous() for k, v in halves.items()})
-    path.write_bytes(content)
     entry = asdict(card) | {
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     del entry["path"]
-    path.with_suffix(".json").write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    write_card(path, entry)
     return path
+
+
+def write_card(path: Path, entry: dict[str, Any]) -> None:
+    """Write the card of a .safetensors file beside it."""
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_card(path: Path) -> WeightsCard:
     """The card beside a .safetensors file. Raises CardiacSegError if it is missing or not a card."""
     card = path.with_suffix(".json")
     try:
-        entry = json.loads(card.read_text())
+        entry = json.loads(card.read_text(encoding="utf-8"))
         return WeightsCard(**(entry | {"data": tuple(entry["data"]), "path": path}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CardiacSegError(

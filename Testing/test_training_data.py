@@ -270,9 +270,8 @@ def test_real_jpeg_phases_agree_with_the_letters_in_the_file_names(data: Path) -
 
 
 def test_real_acdc_subjects_have_all_three_structures_in_both_phases(data: Path) -> None:
-    source = DataSource("acdc", str(data / "acdc" / "training"), None)
     names = [p.name for p in sorted((data / "acdc" / "training").iterdir()) if p.is_dir()]
-    (subject,) = gather(source, names[1:], spacing_mm=3.0, size=40, seed=0)
+    subject = compact(next(DATA_SETS["acdc"].read(data / "acdc" / "training")), spacing_mm=3.0, size=40)
     assert subject.name == names[0]
     for volume in subject.volumes:
         assert set(np.unique(volume.labels)) == {0, 1, 2, 3} and volume.image.shape[1:] == (40, 40)
@@ -344,7 +343,7 @@ def test_a_wrong_data_argument_is_refused_with_the_kinds_there_are(text: str) ->
 def test_an_empty_or_missing_data_folder_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     for where in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CardiacSegError, match=where.name):
-            gather(DataSource(kind, str(where), None), (), 1.5, 32, 0)
+            gather(DataSource(kind, str(where), None), 1.5, 32, 0)
 
 
 def test_weights_inherit_the_strictest_licence_of_their_data() -> None:

@@ -12,10 +12,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from CardiacSegLib.atomic import atomic_path
 from CardiacSegLib.cine import Segmentation
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.readers import read_cine, read_segmentation
-from CardiacSegLib.writers.atomic import atomic_path
 from CardiacSegLib.writers.images import write_cine, write_segmentation
 
 FORMATS = [".nii.gz", ".nii", ".seq.nrrd"]

@@ -57,6 +57,14 @@ def squared_distance(query: Tensor, memory: Tensor) -> Tensor:
         return query @ memory.transpose(-1, -2) - scale * memory.square().sum(-1).unsqueeze(-2)
 
 
+def mean_keys(keys: Tensor, grid: Tensor) -> Tensor:
+    """The mean key of each patch: (B, tokens, C) to (B, N, C)."""
+    with torch.autocast(keys.device.type, enabled=False):
+        pool = torch.zeros(len(grid), keys.shape[1], device=keys.device)
+        pool.scatter_(1, grid, 1 / grid.shape[1])
+        return pool @ keys.float()
+
+
 def route(query: Tensor, memory: Tensor, slots: Tensor, valid: Tensor, grid: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Choose for each query patch its k best memory patches, by the affinity of mean keys, without softmax.
 
@@ -64,11 +72,11 @@ def route(query: Tensor, memory: Tensor, slots: Tensor, valid: Tensor, grid: Ten
     of slots is shorter than M; grid: (N, P) from patch_grid. Cost O(M N^2).
     Returns chosen (B, N, k') as slot * N + patch, and usable (B, N, k') bool, where k' = min(k, M N).
     """
-    descriptors = query[:, grid].mean(dim=2)
-    memory_descriptors = memory[:, grid].mean(dim=2)
     count = len(grid)
-    candidates = memory_descriptors[slots].flatten(1, 2)
-    affinity = squared_distance(descriptors, candidates)
+    # Only the named slots are touched, each once: the buffer may hold many more.
+    named, position = slots.unique(return_inverse=True)
+    candidates = mean_keys(memory[named], grid)[position].flatten(1, 2)
+    affinity = squared_distance(mean_keys(query, grid), candidates)
     affinity = affinity.masked_fill(~valid.repeat_interleave(count, dim=1)[:, None], -torch.inf)
     best, chosen = affinity.topk(min(k, affinity.shape[-1]), dim=-1)
     slot = slots.gather(1, (chosen // count).flatten(1)).view_as(chosen)

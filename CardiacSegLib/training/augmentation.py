@@ -11,11 +11,11 @@ from torch.nn import functional as F
 class Augmentation:
     """Turns uint8 crops into varied network input.
 
-    size: side of the output in pixels. spacing_ratio: pixels of a crop that become one of the output, on average.
+    size: side of the output in pixels.
     The same seed gives the same pictures.
     """
 
-    def __init__(self, size: int, seed: int, spacing_ratio: float = 1.0) -> None:
+    def __init__(self, size: int, seed: int) -> None:
         from monai.transforms import (
             Compose,
             RandAdjustContrast,
@@ -26,7 +26,6 @@ class Augmentation:
         )
 
         self.size = size
-        self.spacing_ratio = spacing_ratio
         self.rng = np.random.default_rng(seed)
         self.artefacts = Compose(
             [
@@ -61,7 +60,7 @@ class Augmentation:
             shared = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ shared
         own = [affine(rng, degrees=3, zoom=0.02, shear=0.02, shift=0.012) for _ in range(frames)]
         matrices = torch.tensor(np.stack([(shared @ o)[:2] for o in own]), dtype=torch.float32)
-        matrices *= self.size * self.spacing_ratio / side
+        matrices *= self.size / side
         grid = F.affine_grid(matrices, [frames, 1, self.size, self.size], align_corners=False)
         if rng.random() < 0.5:
             coarse = torch.tensor(rng.normal(0, 0.012, (1, 2, 6, 6)), dtype=torch.float32)
@@ -71,8 +70,12 @@ class Augmentation:
 
     def intensities(self, pictures: Tensor) -> Tensor:
         """MR artefacts and contrast for all frames, and a slight change of gain for each."""
+        from monai.utils import convert_to_tensor
+
         count = len(pictures)
-        changed = torch.as_tensor(self.artefacts(pictures[:, 0].clamp(0, 1))).float()[:, None]
+        changed = self.artefacts(pictures[:, 0].clamp(0, 1))
+        # MONAI's own kind of tensor would slow down every operation of the network that follows.
+        changed = convert_to_tensor(changed, track_meta=False).float()[:, None]
         gain = torch.tensor(self.rng.uniform(0.8, 1.2) * self.rng.normal(1, 0.04, count), dtype=torch.float32)
         offset = self.rng.uniform(-0.1, 0.1)
         return (changed * gain[:, None, None, None] + offset).clamp(-0.3, 1.5)

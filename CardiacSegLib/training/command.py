@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import shlex
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import torch
 from ..errors import CardiacSegError
 from ..networks.cstm import CSTM, SIZES
 from ..weights import WeightsCard, save_weights
-from .loop import Report, Settings, fit
+from .loop import Report, Settings, fit, steps_done
 from .memory import MemoryLoss, memory_batches
 from .sources import DATA_SETS, Licence, read_phantoms, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
@@ -49,8 +50,8 @@ class DataSource:
         return parsed
 
 
-def gather(source: DataSource, exclude: Sequence[str], spacing_mm: float, size: int, seed: int) -> list[Subject]:
-    """The compact subjects of one source, without the excluded ones."""
+def gather(source: DataSource, spacing_mm: float, size: int, seed: int) -> list[Subject]:
+    """The compact subjects of one source."""
     if source.kind == "phantom":
         subjects = read_phantoms(int(source.where), seed)
     else:
@@ -58,10 +59,10 @@ def gather(source: DataSource, exclude: Sequence[str], spacing_mm: float, size: 
         if not root.is_dir():
             raise CardiacSegError(f"The data folder {root} does not exist; give the folder that holds the data set.")
         subjects = DATA_SETS[source.kind].read(root)
-    kept = [compact(s, spacing_mm, size) for s in subjects if s.name not in exclude]
-    if not kept:
+    found = [compact(s, spacing_mm, size) for s in subjects]
+    if not found:
         raise CardiacSegError(f"No subject of the kind '{source.kind}' was found in {source.where}; check the folder.")
-    return kept
+    return found
 
 
 def train(
@@ -97,13 +98,17 @@ def train(
     crop = int(picture * 1.43)
     gathered = []
     for source in sources:
-        subjects = cached(output, source, exclude, spacing_mm, crop, seed)
+        subjects = [s for s in cached(output, source, spacing_mm, crop, seed) if s.name not in exclude]
+        if not subjects:
+            raise CardiacSegError(f"All subjects of {source.where} are excluded; exclude fewer.")
         gathered.append((subjects, len(subjects) if source.share is None else source.share))
     torch.manual_seed(seed)
     model = CSTM(config).to(memory_format=torch.channels_last)
     if imagenet:
         load_imagenet(model, *imagenet)
-    batches = memory_batches(gathered, batch, picture, seed)
+    # A resumed training draws new samples instead of those it began with.
+    drawn = seed + (steps_done(output) if resume else 0)
+    batches = memory_batches(gathered, batch, picture, drawn)
     trained = fit(model, batches, MemoryLoss(), settings, output, report, resume)
     licence = strictest([Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources])
     card = WeightsCard(
@@ -118,17 +123,16 @@ def train(
     return save_weights(output / f"{card.name}.safetensors", trained, card)
 
 
-def cached(
-    output: Path, source: DataSource, exclude: Sequence[str], spacing_mm: float, crop: int, seed: int
-) -> list[Subject]:
-    """The compact subjects of a source, from the file in the output folder if an earlier run left it there."""
-    label = "".join(c if c.isalnum() else "-" for c in f"{source.kind}-{source.where}").strip("-")
-    path = output / f"{label}-{crop}px-{spacing_mm:g}mm.npz"
-    if path.is_file():
-        return [s for s in load_subjects(path) if s.name not in exclude]
-    subjects = gather(source, exclude, spacing_mm, crop, seed)
-    save_subjects(path, subjects)
-    return subjects
+def cached(output: Path, source: DataSource, spacing_mm: float, crop: int, seed: int) -> list[Subject]:
+    """The compact subjects of a source, from the file in the output folder if an earlier run left it there.
+
+    That file is all that a machine without the data set needs.
+    """
+    what = f"{source.kind} {source.where} {crop} {spacing_mm:g} {seed if source.kind == 'phantom' else ''}"
+    path = output / f"{source.kind}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.npz"
+    if not path.is_file():
+        save_subjects(path, gather(source, spacing_mm, crop, seed))
+    return load_subjects(path)
 
 
 def load_imagenet(model: CSTM, key: Path, value: Path) -> None:

@@ -83,6 +83,12 @@ def fit(
     return state.averaged
 
 
+def steps_done(output: Path) -> int:
+    """Steps of the training whose checkpoint lies in the folder; 0 if there is none."""
+    path = output / CHECKPOINT
+    return torch.load(path, map_location="cpu", weights_only=True)["step"] if path.is_file() else 0
+
+
 def step(state: State, batch: Any, loss: Callable[[nn.Module, Any, float], Tensor], progress: float) -> float:
     """One optimizer step; returns the loss."""
     for group in state.optimizer.param_groups:

@@ -30,7 +30,6 @@ def memory_batches(
     batch: int,
     size: int,
     seed: int,
-    spacing_ratio: float = 1.0,
     max_objects: int = 3,
 ) -> Iterator[MemoryBatch]:
     """Endless batches. sources: lists of compact subjects, each with the share of samples that comes from it.
@@ -38,7 +37,7 @@ def memory_batches(
     A batch has two objects (the paper's most) or max_objects, and one given frame or, once in four, two.
     """
     rng = np.random.default_rng(seed)
-    augment = Augmentation(size, seed, spacing_ratio)
+    augment = Augmentation(size, seed)
     shares = np.array([share for _, share in sources])
     while True:
         objects = int(rng.integers(2, max_objects + 1))
@@ -46,7 +45,7 @@ def memory_batches(
         pictures, targets = [], []
         for _ in range(batch):
             subjects, _ = sources[rng.choice(len(sources), p=shares / shares.sum())]
-            row = draw_row(subjects[rng.integers(len(subjects))], rng)
+            row = draw_row(subjects[rng.integers(len(subjects))], rng, given=given)
             picture, target = augment(row.pictures, objects_of(row, objects, rng))
             pictures.append(picture)
             targets.append(target)

@@ -24,14 +24,22 @@ class Row:
     values: tuple[int, ...]
 
 
-def draw_row(subject: Subject, rng: np.random.Generator, frames: int = 3) -> Row:
-    """One sample of a subject: ED-ES-ED (or ES-ED-ES), slices in order along z, or a walk through both."""
-    kind = rng.choice(["time", "space", "walk"], p=[0.5, 0.35, 0.15]) if len(subject.volumes) > 1 else "space"
+def draw_row(subject: Subject, rng: np.random.Generator, frames: int = 3, given: int = 1) -> Row:
+    """One sample of a subject: ED-ES-ED (or ES-ED-ES), slices in order along z, or a walk through both.
+
+    With two given frames it is what a reader's annotated stack offers: the slice beside and the slice itself at one
+    phase, from which the slice at the other phase is to be found.
+    """
+    several = len(subject.volumes) > 1
+    kind = rng.choice(["time", "space", "walk"], p=[0.5, 0.35, 0.15]) if several else "space"
+    if several and given > 1:
+        kind = "beside"
+    draw = {"time": through_time, "space": through_stack, "walk": walk, "beside": beside}
     for _ in range(20):
-        places = {"time": through_time, "space": through_stack, "walk": walk}[kind](subject, rng, frames)
+        places = draw[kind](subject, rng, frames)
         labelled = set.intersection(*(set(volume.labelled) for volume, _ in places))
-        first, z = places[0]
-        present = [v for v in sorted(labelled) if (first.labels[z] == v).sum() >= MIN_PIXELS]
+        seen = np.stack([volume.labels[z] for volume, z in places[:given]])
+        present = [v for v in sorted(labelled) if (seen == v).sum() >= MIN_PIXELS]
         if present:
             break
         kind = "space"
@@ -49,10 +57,29 @@ def random_slice(volume: LabelledVolume, rng: np.random.Generator) -> int:
     return int(rng.choice(np.flatnonzero(volume.labels.any(axis=(1, 2)))))
 
 
-def through_time(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:
+def two_phases(subject: Subject, rng: np.random.Generator) -> tuple[LabelledVolume, LabelledVolume]:
     first, second = rng.choice(len(subject.volumes), 2, replace=False)
-    z = random_slice(subject.volumes[first], rng)
-    return [(subject.volumes[(first, second)[i % 2]], z) for i in range(frames)]
+    return subject.volumes[first], subject.volumes[second]
+
+
+def slice_of_both(first: LabelledVolume, second: LabelledVolume, rng: np.random.Generator) -> int:
+    """A slice with masks in the first phase; every third time one in which a structure comes or goes, if there is one.
+
+    At the base a structure leaves the slice for a third of the cycle. Drawn evenly, such slices are too rare to teach
+    where the atrium begins, and their errors are the largest of all.
+    """
+    if rng.random() < 1 / 3:
+        seen = [np.stack([(v.labels == s).any(axis=(1, 2)) for s in (1, 2, 3)]) for v in (first, second)]
+        leaving = np.flatnonzero((seen[0] != seen[1]).any(axis=0) & seen[0].any(axis=0))
+        if len(leaving):
+            return int(rng.choice(leaving))
+    return random_slice(first, rng)
+
+
+def through_time(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:
+    first, second = two_phases(subject, rng)
+    z = slice_of_both(first, second, rng)
+    return [((first, second)[i % 2], z) for i in range(frames)]
 
 
 def through_stack(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:
@@ -61,6 +88,13 @@ def through_stack(subject: Subject, rng: np.random.Generator, frames: int) -> li
     direction = rng.choice([-1, 1])
     steps = np.sort(rng.integers(1, MAX_DISTANCE + 1, frames - 1))
     return [(volume, int(np.clip(z + direction * s, 0, len(volume.image) - 1))) for s in (0, *steps)]
+
+
+def beside(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:
+    first, second = two_phases(subject, rng)
+    z = slice_of_both(first, second, rng)
+    neighbour = int(np.clip(z + rng.choice([-1, 1]), 0, len(first.image) - 1))
+    return [(first, neighbour), (first, z)] + [(second, z)] * (frames - 2)
 
 
 def walk(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:

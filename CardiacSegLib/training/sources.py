@@ -43,6 +43,8 @@ def read_acdc(root: Path) -> Iterator[Subject]:
     for folder in sorted(p for p in root.iterdir() if (p / "Info.cfg").is_file()):
         lines = (folder / "Info.cfg").read_text().splitlines()
         info = dict(line.split(": ", 1) for line in lines if ": " in line)
+        if not {"ED", "ES"} <= info.keys():
+            raise CardiacSegError(f"{folder / 'Info.cfg'} lacks the line ED or ES; download it again.")
         volumes = []
         for phase in ("ED", "ES"):
             stem = folder / f"{folder.name}_frame{int(info[phase]):02d}"

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..anatomy import STRUCTURES
+from ..atomic import atomic_path
 from ..cine import Cine, Segmentation
-from .atomic import atomic_path
 
 _MARGIN_MM = 25.0
 _WIDTHS = (900, 720, 560, 420, 300)

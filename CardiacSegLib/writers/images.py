@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..atomic import atomic_path
 from ..cine import Cine, Segmentation
 from ..errors import CardiacSegError
 from ..readers.nifti import DATA_TYPES, HEADER, MM, RAS_TO_LPS, SECONDS
-from .atomic import atomic_path
 
 _GZIP_LEVEL = 4
 _NRRD_TYPES = {"u1": "uint8", "i2": "int16", "f4": "float"}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import remedy
 from ..cine import Cine, Segmentation, Status
 from ..errors import CardiacSegError
 from ..measures import Measures, volume_curves
-from .atomic import remedy
 from .figures import write_curve, write_overlay
 from .images import write_segmentation
 from .tables import write_measures, write_volumes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .atomic import atomic_path
+from ..atomic import atomic_path
 
 
 def write_measures(path: str | Path, measures: Mapping[str, object]) -> None:

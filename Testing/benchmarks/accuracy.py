@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from CardiacSegLib.cine import Segmentation
 from CardiacSegLib.engines import load_engine
 from CardiacSegLib.measures.agreement import agreement
-from CardiacSegLib.weights import find_weights, installed
+from CardiacSegLib.weights import find_weights, installed, write_card
 from Testing.benchmarks.common import ROOT, Case, table, validation_cases, write_section
 
 STRUCTURES = ("LV", "MYO", "RV")
@@ -130,11 +130,11 @@ def figures(stack: dict[str, np.ndarray], middle: dict[str, np.ndarray]) -> dict
     return {key: round(float(value), 3) for key, value in told.items()}
 
 
-def write_card(weights: str, told: dict[str, float], cases: list[Case]) -> None:
-    card = find_weights(weights, "cstm").path.with_suffix(".json")
-    entry = json.loads(card.read_text())
+def tell_card(weights: str, told: dict[str, float], cases: list[Case]) -> None:
+    path = find_weights(weights, "cstm").path
+    entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     entry["figures"] = {"validation": f"{len(cases)} ACDC cines, never trained on", **told}
-    card.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    write_card(path, entry)
 
 
 def main() -> None:
@@ -156,7 +156,7 @@ def main() -> None:
         regions += region_rows(weights, middle)
         print(f"{weights}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         if arguments.write:
-            write_card(weights, figures(stack, middle), cases)
+            tell_card(weights, figures(stack, middle), cases)
     parts = {
         "ed-stack": table(HEADER, stacks),
         "one-slice": table(HEADER, middles),

@@ -161,11 +161,9 @@ def speed_rows(engine: PropagationEngine, repeats: int) -> str:
 def stage_rows(engine: PropagationEngine) -> str:
     cine, truth = phantom(25)
     seconds, _, _, watch = run(engine, cine, annotated(cine, truth, range(10)))
-    rows = [
-        [text, f"{watch.seconds[k]:.2f}", f"{100 * watch.seconds[k] / seconds:.0f} %"] for k, text in STAGES.items()
-    ]
-    rest = seconds - sum(watch.seconds[k] for k in STAGES)
-    rows.append(["the rest", f"{rest:.2f}", f"{100 * rest / seconds:.0f} %"])
+    spent = {text: watch.seconds[method] for method, text in STAGES.items()}
+    spent["the rest"] = seconds - sum(spent.values())
+    rows = [[text, f"{s:.2f}", f"{100 * s / seconds:.0f} %"] for text, s in spent.items()]
     return table(("stage", "s", "share"), rows)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import CardiacSegError
+from .errors import CardiacSegError
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",

@@ -1,0 +1,89 @@
+"""What each choice of the memory reading is worth: one setting changed at a time, the same weights, one run.
+
+python Testing/benchmarks/ablation.py [--weights NAME] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from CardiacSegLib.engines import PropagationEngine, load_engine, plan
+from Testing.benchmarks.accuracy import STRUCTURES, evaluate
+from Testing.benchmarks.common import ROOT, Case, table, validation_cases, write_section
+
+SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("as shipped", {}),
+    ("dense matching (STCN, top 20)", {"matching": "dense"}),
+    ("K = 2", {"top_k": 2}),
+    ("K = 8", {"top_k": 8}),
+    ("patches without overlap (step 4)", {"step": 4}),
+    ("step 1", {"step": 1}),
+    ("1.2 mm a pixel", {"spacing_mm": 1.2}),
+    ("1.5 mm a pixel", {"spacing_mm": 1.5}),
+    ("2 frames a side stay in memory", {"KEPT_A_SIDE": 2}),
+    ("8 frames a side stay in memory", {"KEPT_A_SIDE": 8}),
+)
+
+
+@contextmanager
+def changed(engine: PropagationEngine, settings: dict[str, object]) -> Iterator[None]:
+    """The engine with some settings of the network or of the plan changed."""
+    config, kept = engine.network.config, plan.KEPT_A_SIDE
+    of_network = {k: v for k, v in settings.items() if k != "KEPT_A_SIDE"}
+    engine.network.config = dataclasses.replace(config, **of_network)
+    plan.KEPT_A_SIDE = settings.get("KEPT_A_SIDE", kept)
+    try:
+        yield
+    finally:
+        engine.network.config, plan.KEPT_A_SIDE = config, kept
+
+
+def row(name: str, engine: PropagationEngine, cases: list[Case]) -> list[str]:
+    spent, count = 0.0, 0
+
+    def method(case, annotation):
+        nonlocal spent, count
+        labels = annotation.labels.copy()
+        began = time.perf_counter()
+        for found in engine.segment(case.cine, annotation):
+            labels[found.frame, found.slice] = found.labels
+            count += 1
+        spent += time.perf_counter() - began
+        return labels
+
+    stack = evaluate(cases, method, middle_only=False)
+    middle = evaluate(cases, method, middle_only=True)
+    dice = [f"{np.nanmean([r[f'{s} all'] for s in STRUCTURES]):.4f}" for r in (stack, middle)]
+    return [name, *dice, f"{np.abs(stack['EF']).mean():.2f}", f"{spent / count * 1000:.1f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="cstm-small")
+    parser.add_argument("--write", action="store_true", help="write docs/results.md")
+    arguments = parser.parse_args()
+    engine = load_engine("cstm", arguments.weights, "cpu")
+    cases = validation_cases()
+    rows = []
+    for name, settings in SETTINGS:
+        with changed(engine, settings):
+            rows.append(row(name, engine, cases))
+        print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    text = table(("changed", "ED stack → ES, mean Dice", "one slice → all, mean Dice", "EF error", "ms a slice"), rows)
+    print(text)
+    if arguments.write:
+        write_section(ROOT / "docs" / "results.md", "ablation", text)
+
+
+if __name__ == "__main__":
+    main()
