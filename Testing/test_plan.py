@@ -1,4 +1,7 @@
-"""What the order of work promises: nothing reads what is not yet found, memory is bounded, a correction stays local."""
+"""What the order of work promises: nothing reads what is not yet found, memory is bounded, a correction stays local.
+
+An annotation is written here as one array (T, Z): how many structures each slice shows, NOT_DRAWN where nobody drew.
+"""
 
 from __future__ import annotations
 
@@ -14,52 +17,69 @@ from CardiacSegLib.engines.plan import Place, Plan, affected
 from CardiacSegLib.networks.matching import Memory
 
 MOST_READ = 12
+NOT_DRAWN = -1
+ALL = slice(None)
 
 
-def fixed_at(frames: int, slices: int, *places: tuple[object, object]) -> np.ndarray:
-    """(T, Z) bool with these places fixed; a slice(None) stands for all."""
-    fixed = np.zeros((frames, slices), bool)
+def drawn_at(frames: int, slices: int, *places: tuple[object, object], structures: int = 3) -> np.ndarray:
+    """These places are drawn and show so many structures; a slice(None) stands for all."""
+    shown = np.full((frames, slices), NOT_DRAWN)
     for place in places:
-        fixed[place] = True
-    return fixed
+        shown[place] = structures
+    return shown
 
 
-def random_fixed(seed: int) -> np.ndarray:
-    """Any number of fixed places, at least one, on a cine of any shape."""
+def also(shown: np.ndarray, *places: tuple[object, object], structures: int) -> np.ndarray:
+    """The annotation with these places drawn, or drawn anew, so that they show so many structures."""
+    shown = shown.copy()
+    for place in places:
+        shown[place] = structures
+    return shown
+
+
+def random_annotation(seed: int) -> np.ndarray:
+    """Any number of drawn slices, at least one, with any number of structures, on a cine of any shape."""
     rng = np.random.default_rng(seed)
     fixed = rng.random((rng.integers(1, 30), rng.integers(1, 12))) < rng.choice([0.01, 0.1, 0.4, 0.9])
     fixed[rng.integers(fixed.shape[0]), rng.integers(fixed.shape[1])] = True
-    return fixed
+    return np.where(fixed, rng.integers(0, rng.integers(1, 5), fixed.shape), NOT_DRAWN)
 
-
-ALL = slice(None)
 
 ANNOTATIONS: dict[str, np.ndarray] = {
-    "one mid slice of the first frame": fixed_at(25, 10, (0, 4)),
-    "the whole first frame": fixed_at(25, 10, (0, ALL)),
-    "the whole first and a systolic frame": fixed_at(25, 10, (0, ALL), (9, ALL)),
-    "one slice of a late frame at the apex": fixed_at(30, 8, (22, 7)),
-    "base and apex": fixed_at(20, 9, (0, 0), (0, 8)),
-    "base and apex of different frames": fixed_at(20, 9, (3, 0), (11, 8)),
-    "frames scattered over the slices": fixed_at(24, 7, (1, 1), (5, 1), (23, 3), (10, 6), (11, 6)),
-    "a slice drawn in all frames": fixed_at(15, 5, (ALL, 2)),
-    "all but one place": ~fixed_at(12, 6, (7, 3)),
-    "everything": fixed_at(6, 3, (ALL, ALL)),
-    "two frames": fixed_at(2, 4, (1, 2)),
-    "one frame": fixed_at(1, 6, (0, 3)),
-    "one slice": fixed_at(25, 1, (4, 0)),
-    "one slice of two frames": fixed_at(2, 1, (0, 0)),
-} | {f"random {seed}": random_fixed(seed) for seed in range(40)}
+    "one mid slice of the first frame": drawn_at(25, 10, (0, 4)),
+    "the whole first frame": drawn_at(25, 10, (0, ALL)),
+    "the whole first and a systolic frame": drawn_at(25, 10, (0, ALL), (9, ALL)),
+    "one slice of a late frame at the apex": drawn_at(30, 8, (22, 7)),
+    "base and apex": drawn_at(20, 9, (0, 0), (0, 8)),
+    "base and apex of different frames": drawn_at(20, 9, (3, 0), (11, 8)),
+    "frames scattered over the slices": drawn_at(24, 7, (1, 1), (5, 1), (23, 3), (10, 6), (11, 6)),
+    "a slice drawn in all frames": drawn_at(15, 5, (ALL, 2)),
+    "all but one place": also(drawn_at(12, 6, (ALL, ALL)), (7, 3), structures=NOT_DRAWN),
+    "everything": drawn_at(6, 3, (ALL, ALL)),
+    "two frames": drawn_at(2, 4, (1, 2)),
+    "one frame": drawn_at(1, 6, (0, 3)),
+    "one slice": drawn_at(25, 1, (4, 0)),
+    "one slice of two frames": drawn_at(2, 1, (0, 0)),
+    "a mid slice, and a base that is empty in systole": also(drawn_at(25, 10, (0, 4)), (9, 0), structures=0),
+    "a stack whose apex shows less": also(drawn_at(25, 8, (0, ALL)), (0, 6), (0, 7), structures=2),
+    "a stack that shows less towards the middle": np.where(
+        np.arange(20)[:, None] % 7 == 3, [3, 2, 1, 0, 1, 2, 3], NOT_DRAWN
+    ),
+} | {f"random {seed}": random_annotation(seed) for seed in range(36)}
 
 
 @pytest.fixture(params=ANNOTATIONS)
-def fixed(request: pytest.FixtureRequest) -> np.ndarray:
+def shown(request: pytest.FixtureRequest) -> np.ndarray:
     return ANNOTATIONS[request.param]
 
 
-def starts(fixed: np.ndarray) -> list[Place | None]:
-    """No start, the corners, and some places in between, fixed ones included."""
-    frames, slices = fixed.shape
+def plan_of(shown: np.ndarray) -> Plan:
+    return Plan(shown != NOT_DRAWN, shown)
+
+
+def starts(shown: np.ndarray) -> list[Place | None]:
+    """No start, the corners, and some places in between, drawn ones included."""
+    frames, slices = shown.shape
     rng = np.random.default_rng(frames * 100 + slices)
     return [
         None,
@@ -69,8 +89,12 @@ def starts(fixed: np.ndarray) -> list[Place | None]:
     ]
 
 
-def places(fixed: np.ndarray) -> Iterator[Place]:
-    return ((int(t), int(z)) for t, z in np.argwhere(fixed))
+def places(where: np.ndarray) -> Iterator[Place]:
+    return ((int(t), int(z)) for t, z in np.argwhere(where))
+
+
+def to_find(shown: np.ndarray) -> list[Place]:
+    return list(places(shown == NOT_DRAWN))
 
 
 def needs(plan: Plan, place: Place) -> set[Place]:
@@ -89,16 +113,16 @@ def needs(plan: Plan, place: Place) -> set[Place]:
 # Order ----------------------------------------------------------------------------------------------------------------
 
 
-def test_every_slice_that_is_not_fixed_is_found_exactly_once(fixed: np.ndarray) -> None:
-    for start in starts(fixed):
-        found = [place for group in Plan(fixed).groups(start) for place in group]
-        assert sorted(found) == list(places(~fixed))
+def test_every_slice_that_is_not_fixed_is_found_exactly_once(shown: np.ndarray) -> None:
+    for start in starts(shown):
+        found = [place for group in plan_of(shown).groups(start) for place in group]
+        assert sorted(found) == to_find(shown)
 
 
-def test_nothing_is_read_before_it_is_known(fixed: np.ndarray) -> None:
-    plan = Plan(fixed)
-    for start in starts(fixed):
-        known = set(places(fixed))
+def test_nothing_is_read_before_it_is_known(shown: np.ndarray) -> None:
+    plan = plan_of(shown)
+    for start in starts(shown):
+        known = set(places(shown != NOT_DRAWN))
         for group in plan.groups(start):
             for place in group:
                 reads = plan.memory_of(place)
@@ -107,43 +131,51 @@ def test_nothing_is_read_before_it_is_known(fixed: np.ndarray) -> None:
             known.update(group)
 
 
-def test_a_place_reads_at_most_twelve_others_and_none_twice(fixed: np.ndarray) -> None:
-    plan = Plan(fixed)
-    for place in places(~fixed):
+def test_a_place_reads_at_most_twelve_others_and_none_twice(shown: np.ndarray) -> None:
+    plan = plan_of(shown)
+    for place in to_find(shown):
         reads = plan.memory_of(place)
         assert len(reads) == len(set(reads)) <= MOST_READ
 
 
-def test_what_a_place_reads_does_not_depend_on_where_work_starts(fixed: np.ndarray) -> None:
-    expected = {place: Plan(fixed).memory_of(place) for place in places(~fixed)}
-    for start in starts(fixed):
-        plan = Plan(fixed)
+def test_what_a_place_reads_does_not_depend_on_where_work_starts(shown: np.ndarray) -> None:
+    expected = {place: plan_of(shown).memory_of(place) for place in to_find(shown)}
+    for start in starts(shown):
+        plan = plan_of(shown)
         assert {place: plan.memory_of(place) for group in plan.groups(start) for place in group} == expected
 
 
-def test_a_plan_leaves_the_array_that_it_is_given_alone(fixed: np.ndarray) -> None:
-    kept = fixed.copy()
-    list(Plan(fixed).groups((0, 0)))
-    np.testing.assert_array_equal(fixed, kept)
+def test_a_plan_leaves_the_arrays_that_it_is_given_alone(shown: np.ndarray) -> None:
+    arrays = shown != NOT_DRAWN, shown
+    copies = [array.copy() for array in arrays]
+    list(Plan(*arrays).groups((0, 0)))
+    for array, copy in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
 
 
-def test_every_place_is_found_from_a_person_s_mask_in_the_end(fixed: np.ndarray) -> None:
-    plan = Plan(fixed)
-    for place in list(places(~fixed))[:: max(1, (~fixed).sum() // 8)]:
-        assert any(fixed[need] for need in needs(plan, place))
+def test_a_plan_from_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing is fixed"):
+        plan_of(drawn_at(5, 3))
+
+
+def test_every_place_is_found_from_a_person_s_mask_in_the_end(shown: np.ndarray) -> None:
+    plan = plan_of(shown)
+    missing = to_find(shown)
+    for place in missing[:: max(1, len(missing) // 8)]:
+        assert any(shown[need] != NOT_DRAWN for need in needs(plan, place))
 
 
 # Time and stack -------------------------------------------------------------------------------------------------------
 
 
-def rounds(fixed: np.ndarray) -> dict[Place, int]:
+def rounds(shown: np.ndarray) -> dict[Place, int]:
     """In which group each place is found."""
-    return {place: index for index, group in enumerate(Plan(fixed).groups()) for place in group}
+    return {place: index for index, group in enumerate(plan_of(shown).groups()) for place in group}
 
 
 def test_the_cycle_is_closed_so_the_last_frame_is_next_to_the_first() -> None:
-    fixed = fixed_at(25, 10, (0, ALL))
-    plan, found = Plan(fixed), rounds(fixed)
+    shown = drawn_at(25, 10, (0, ALL))
+    plan, found = plan_of(shown), rounds(shown)
     assert found[24, 4] == found[1, 4] == 0
     assert plan.memory_of((24, 4))[0] == (0, 4)
     assert max(found.values()) == 11, "both directions meet half way round, at frames 12 and 13"
@@ -152,65 +184,149 @@ def test_the_cycle_is_closed_so_the_last_frame_is_next_to_the_first() -> None:
 
 @pytest.mark.parametrize("first", [1, 7, 24])
 def test_turning_the_cycle_turns_the_plan(first: int) -> None:
-    fixed = fixed_at(25, 5, (0, 2), (9, 2))
-    straight, turned = Plan(fixed), Plan(np.roll(fixed, first, axis=0))
-    for t, z in places(~fixed):
-        away = sorted((min((frame - t) % 25, (t - frame) % 25), n) for frame, n in straight.memory_of((t, z)))
+    shown = also(drawn_at(25, 6, (0, 2), (9, 2)), (14, 4), structures=1)
+    straight, turned = plan_of(shown), plan_of(np.roll(shown, first, axis=0))
+    for t, z in to_find(shown):
+        away = {(min((frame - t) % 25, (t - frame) % 25), n) for frame, n in straight.memory_of((t, z))}
         t = (t + first) % 25
-        assert sorted((min((frame - t) % 25, (t - frame) % 25), n) for frame, n in turned.memory_of((t, z))) == away
+        assert {(min((frame - t) % 25, (t - frame) % 25), n) for frame, n in turned.memory_of((t, z))} == away
 
 
 def test_work_goes_from_the_annotated_slice_towards_base_and_apex() -> None:
-    found = rounds(fixed_at(25, 9, (0, 4)))
+    found = rounds(drawn_at(25, 9, (0, 4)))
     first = [min(step for (_, slice_), step in found.items() if slice_ == z) for z in range(9)]
     assert first == sorted(first[:5], reverse=True) + sorted(first[5:])
     assert len(set(first[:5])) == 5 and first[5:] == first[3::-1], "both ways at once"
 
 
 def test_a_slice_without_annotation_is_read_from_its_neighbour_at_the_same_phase() -> None:
-    plan = Plan(fixed_at(8, 5, (0, 2)))
+    plan = plan_of(drawn_at(8, 5, (0, 2)))
     for frame in range(8):
         assert (frame, 2) in plan.memory_of((frame, 3)) and (frame, 3) in plan.memory_of((frame, 4))
 
 
 def test_a_slice_between_two_annotated_ones_is_read_from_both() -> None:
-    plan = Plan(fixed_at(8, 3, (0, 0), (0, 2)))
+    plan = plan_of(drawn_at(8, 3, (0, 0), (0, 2)))
     assert {z for _, z in plan.memory_of((0, 1))} == {0, 2}
 
 
 def test_the_annotated_frames_around_a_frame_are_always_in_its_memory() -> None:
-    plan = Plan(fixed_at(400, 4, (0, ALL), (130, ALL), (200, 2)))
+    plan = plan_of(drawn_at(400, 4, (0, ALL), (130, ALL), (200, 2)))
     for frame in range(1, 130):
         assert {(0, 2), (130, 2)} <= set(plan.memory_of((frame, 2)))
     for frame in range(201, 400):
         assert {(200, 2), (0, 2)} <= set(plan.memory_of((frame, 2)))
 
 
+# Roots: the slices that show the most structures ----------------------------------------------------------------------
+
+
+def roots_of(shown: np.ndarray) -> np.ndarray:
+    """From the definition: slices in which some frame shows as many structures as any place at all."""
+    return np.flatnonzero([any(count == shown.max() for count in shown[:, z]) for z in range(shown.shape[1])])
+
+
+def test_a_root_learns_from_its_own_frames_and_from_what_persons_drew_beside_it(shown: np.ndarray) -> None:
+    plan, roots = plan_of(shown), set(roots_of(shown))
+    for frame, z in to_find(shown):
+        if z in roots:
+            others = [place for place in plan.memory_of((frame, z)) if place[1] != z]
+            assert all(shown[place] != NOT_DRAWN and abs(place[1] - z) == 1 for place in others)
+
+
+def test_every_other_slice_learns_from_its_neighbours_towards_the_nearest_root(shown: np.ndarray) -> None:
+    plan, roots = plan_of(shown), roots_of(shown)
+    away = np.abs(np.arange(shown.shape[1])[:, None] - roots).min(axis=1)
+    for frame, z in to_find(shown):
+        nearer = {n for n in (z - 1, z + 1) if 0 <= n < len(away) and away[n] < away[z]}
+        assert nearer <= {n for _, n in plan.memory_of((frame, z))}
+        assert nearer or z in roots
+
+
+def test_the_drawn_masks_of_a_slice_around_a_frame_reach_it_also_where_it_is_no_root(shown: np.ndarray) -> None:
+    plan, frames = plan_of(shown), len(shown)
+    missing = to_find(shown)
+    for frame, z in missing[:: max(1, len(missing) // 8)]:
+        own = [t for t in range(frames) if shown[t, z] != NOT_DRAWN]
+        if own:
+            around = {
+                min(own, key=lambda t, frame=frame: (frame - t) % frames),
+                min(own, key=lambda t, frame=frame: (t - frame) % frames),
+            }
+            assert {(t, z) for t in around} <= needs(plan, (frame, z))
+
+
+@pytest.mark.parametrize("structures", [0, 1, 2])
+def test_a_base_corrected_in_systole_goes_on_learning_from_the_slices_below(structures: int) -> None:
+    """Where structures have left the base, its mask says nothing about the frames in which they are there."""
+    plan = plan_of(also(drawn_at(8, 6, (0, 3)), (4, 0), structures=structures))
+    for frame in {*range(8)} - {4}:
+        assert (frame, 1) in plan.memory_of((frame, 0)), "the slice below at the same phase"
+    for frame in (3, 5):
+        assert (4, 0) in plan.memory_of((frame, 0)), "the correction counts in the frames around it"
+    assert (4, 0) in plan.memory_of((4, 1)), "and in the slice below"
+
+
+@pytest.mark.parametrize("frame", [0, 4])
+def test_a_base_corrected_with_all_its_structures_becomes_a_root(frame: int) -> None:
+    plan = plan_of(also(drawn_at(8, 6, (0, 3)), (frame, 0), structures=3))
+    found = {place for t in {*range(8)} - {frame} for place in plan.memory_of((t, 0))}
+    assert {z for _, z in found} == {0}
+    assert {z for _, z in plan.memory_of((2, 1))} == {0, 1}, "the slice beside it learns from it, not from further away"
+    assert {z for _, z in plan.memory_of((2, 2))} == {2, 3}
+
+
+def test_a_stack_whose_apex_shows_less_carries_the_others_through_time_alone() -> None:
+    plan = plan_of(also(drawn_at(8, 6, (0, slice(5))), (0, 5), structures=2))
+    assert (3, 4) in plan.memory_of((3, 5))
+    for z in range(5):
+        assert {t for t, n in plan.memory_of((3, z)) if n != z} <= {0}, "only the drawn masks of the neighbours"
+
+
+def test_without_knowing_what_is_drawn_all_drawn_slices_count_alike(shown: np.ndarray) -> None:
+    fixed = shown != NOT_DRAWN
+    plan, alike = Plan(fixed), plan_of(np.where(fixed, 2, NOT_DRAWN))
+    for place in to_find(shown):
+        assert plan.memory_of(place) == alike.memory_of(place)
+
+
+def test_what_is_drawn_counts_in_fixed_slices_only(shown: np.ndarray) -> None:
+    fixed = shown != NOT_DRAWN
+    plan, other = plan_of(shown), Plan(fixed, np.where(fixed, shown, 9))
+    for place in to_find(shown):
+        assert other.memory_of(place) == plan.memory_of(place)
+
+
 # Start ----------------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_start_needs_comes_first_and_nothing_from_other_slices(fixed: np.ndarray) -> None:
-    plan = Plan(fixed)
-    for start in starts(fixed):
-        if start is None or fixed[start]:
+def test_what_the_start_needs_comes_first_and_no_slice_but_those_between_it_and_the_nearest_roots(
+    shown: np.ndarray,
+) -> None:
+    plan = plan_of(shown)
+    for start in starts(shown):
+        if start is None or shown[start] != NOT_DRAWN:
             continue
         order = [place for group in plan.groups(start) for place in group]
         before = order[: order.index(start)]
         required = needs(plan, start)
-        assert {p for p in required if not fixed[p]} <= set(before)
-        assert {z for _, z in before} <= {z for _, z in required} | {start[1]}
+        assert {p for p in required if shown[p] == NOT_DRAWN} <= set(before)
+        away = np.abs(roots_of(shown) - start[1])
+        nearest = roots_of(shown)[away == away.min()]
+        between = {z for root in nearest for z in range(min(root, start[1]), max(root, start[1]) + 1)}
+        assert {z for _, z in before} <= between
 
 
 @pytest.mark.parametrize(("start", "others"), [((5, 3), range(11, 20)), ((15, 3), range(1, 10))])
 def test_the_side_of_the_start_comes_before_the_other_side_of_the_cycle(start: Place, others: range) -> None:
-    groups = list(Plan(fixed_at(20, 6, (0, ALL))).groups(start))
+    groups = list(plan_of(drawn_at(20, 6, (0, ALL))).groups(start))
     before = groups[: 1 + next(i for i, group in enumerate(groups) if start in group)]
     assert {z for group in before for _, z in group} == {3}
     assert not {t for group in before for t, _ in group} & set(others)
 
 
 def test_after_the_slice_of_the_start_the_nearest_slices_follow() -> None:
-    order = [z for group in Plan(fixed_at(10, 9, (0, ALL))).groups((3, 5)) for _, z in group]
+    order = [z for group in plan_of(drawn_at(10, 9, (0, ALL))).groups((3, 5)) for _, z in group]
     away = [abs(z - 5) for z in dict.fromkeys(order)]
     assert away == sorted(away) and away[0] == 0
 
@@ -219,9 +335,9 @@ def test_after_the_slice_of_the_start_the_nearest_slices_follow() -> None:
 
 
 def bank_of(
-    fixed: np.ndarray, start: Place | None = None, batch: int = 8
+    shown: np.ndarray, start: Place | None = None, batch: int = 8
 ) -> tuple[MemoryBank, list[list[Place]], Plan]:
-    plan = Plan(fixed)
+    plan = plan_of(shown)
     steps = [group[i : i + batch] for group in plan.groups(start) for i in range(0, len(group), batch)]
     reads = {place: plan.memory_of(place) for step in steps for place in step}
     return MemoryBank(steps, reads), steps, plan
@@ -232,14 +348,14 @@ def encoded(place: Place) -> Memory:
     return Memory(*(torch.full((3, 2), 1000.0 * place[0] + place[1] + part / 8) for part in range(4)))
 
 
-def test_the_memory_holds_what_is_read_as_long_as_it_is_read_and_not_longer(fixed: np.ndarray) -> None:
-    for start in starts(fixed)[:3]:
-        bank, steps, plan = bank_of(fixed, start)
+def test_the_memory_holds_what_is_read_as_long_as_it_is_read_and_not_longer(shown: np.ndarray) -> None:
+    for start in starts(shown)[:3]:
+        bank, steps, plan = bank_of(shown, start)
         most = 0
         for step in steps:
             reads = [plan.memory_of(place) for place in step]
             for place in {p for row in reads for p in row}:
-                assert fixed[place] or place in bank.slots, f"{place} was forgotten"
+                assert shown[place] != NOT_DRAWN or place in bank.slots, f"{place} was forgotten"
                 if bank.wants(place):
                     bank.store(place, encoded(place))
             most = max(most, len(bank.slots))
@@ -265,12 +381,13 @@ def check_table(bank: MemoryBank, reads: list[list[Place]]) -> None:
 @pytest.mark.parametrize(
     "annotate",
     [
-        lambda frames: fixed_at(frames, 10, (0, ALL)),
-        lambda frames: fixed_at(frames, 10, (0, 4)),
-        lambda frames: fixed_at(frames, 10, (0, ALL), (frames // 3, ALL)),
-        lambda frames: fixed_at(frames, 10, (0, 2), (frames // 2, 7)),
+        lambda frames: drawn_at(frames, 10, (0, ALL)),
+        lambda frames: drawn_at(frames, 10, (0, 4)),
+        lambda frames: drawn_at(frames, 10, (0, ALL), (frames // 3, ALL)),
+        lambda frames: drawn_at(frames, 10, (0, 2), (frames // 2, 7)),
+        lambda frames: also(drawn_at(frames, 10, (0, 4)), (frames // 3, 0), (frames // 3, 1), structures=0),
     ],
-    ids=["whole stack", "one mid slice", "end-diastole and end-systole", "two slices of two frames"],
+    ids=["whole stack", "one mid slice", "end-diastole and end-systole", "two slices of two frames", "emptied base"],
 )
 def test_the_memory_does_not_grow_from_25_to_400_frames(annotate: Callable[[int], np.ndarray]) -> None:
     short, long, longest = (bank_of(annotate(frames))[0].capacity for frames in (25, 150, 400))
@@ -279,30 +396,29 @@ def test_the_memory_does_not_grow_from_25_to_400_frames(annotate: Callable[[int]
 
 @pytest.mark.parametrize("frames", [25, 400])
 def test_a_start_needs_no_more_memory_than_the_plain_order(frames: int) -> None:
-    fixed = fixed_at(frames, 10, (0, 4))
-    assert bank_of(fixed, start=(frames // 2, 9))[0].capacity <= bank_of(fixed)[0].capacity
+    shown = drawn_at(frames, 10, (0, 4))
+    assert bank_of(shown, start=(frames // 2, 9))[0].capacity <= bank_of(shown)[0].capacity
 
 
 def test_nothing_to_find_needs_no_memory() -> None:
-    assert bank_of(np.ones((5, 3), bool))[0].capacity == 0
+    assert bank_of(drawn_at(5, 3, (ALL, ALL)))[0].capacity == 0
 
 
 def test_a_long_cine_is_planned_in_less_than_a_second() -> None:
-    fixed = fixed_at(400, 10, (0, ALL), (130, 5))
+    before, after = drawn_at(400, 10, (0, ALL)), drawn_at(400, 10, (0, ALL), (130, 5))
     began = time.process_time()
-    bank_of(fixed, start=(200, 5))
-    affected(fixed_at(400, 10, (0, ALL)), fixed, fixed_at(400, 10, (130, 5)))
+    bank_of(after, start=(200, 5))
+    affected(plan_of(before), plan_of(after), before != after)
     assert time.process_time() - began < 1
 
 
 # Corrections ----------------------------------------------------------------------------------------------------------
 
 
-def results(fixed: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def results(shown: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """A stand-in for the pictures: what is found is a fingerprint of the place, of what it reads and in which order."""
-    plan = Plan(fixed)
-    found = np.zeros(fixed.shape, np.int64)
-    found[fixed] = masks[fixed]
+    plan = plan_of(shown)
+    found = np.where(shown != NOT_DRAWN, masks, 0)
     for group in plan.groups():
         for place in group:
             found[place] = hash((place, tuple((p, int(found[p])) for p in plan.memory_of(place))))
@@ -310,42 +426,43 @@ def results(fixed: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def random_correction(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fixed places before and after, and the changed ones: some drawn, some drawn anew, some given up."""
+    """An annotation before and after, and what changed: places drawn, drawn anew or given up."""
     rng = np.random.default_rng([7, seed])
-    before = random_fixed(seed)
-    drawn = (rng.random(before.shape) < 0.04) & ~before
-    edited = (rng.random(before.shape) < 0.1) & before
-    given_up = (rng.random(before.shape) < 0.1) & before & ~edited if seed % 3 == 0 else np.zeros_like(before)
-    after = (before | drawn) & ~given_up
-    return (before, after, drawn | edited) if after.any() else (before, before, edited)
+    before = random_annotation(seed)
+    fixed = before != NOT_DRAWN
+    drawn = (rng.random(before.shape) < 0.04) & ~fixed
+    edited = (rng.random(before.shape) < 0.1) & fixed
+    given_up = (rng.random(before.shape) < 0.1) & fixed & ~edited & (seed % 3 == 0)
+    after = np.where(drawn | edited, rng.integers(0, rng.integers(1, 5), before.shape), before)
+    after[given_up] = NOT_DRAWN
+    if (after == NOT_DRAWN).all():
+        after, given_up = before, np.zeros_like(fixed)
+    return before, after, drawn | edited | given_up
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(80))
 def test_affected_is_exactly_what_comes_out_differently(seed: int) -> None:
     before, after, changed = random_correction(seed)
     masks = np.random.default_rng(seed).integers(1, 2**60, before.shape)
     differs = results(before, masks) != results(after, masks + changed)
-    np.testing.assert_array_equal(affected(before, after, changed), differs & ~after)
+    expected = differs & (after == NOT_DRAWN)
+    np.testing.assert_array_equal(affected(plan_of(before), plan_of(after), changed), expected)
 
 
-def test_without_a_change_nothing_is_affected(fixed: np.ndarray) -> None:
-    assert not affected(fixed, fixed, np.zeros_like(fixed)).any()
+def test_without_a_change_nothing_is_affected(shown: np.ndarray) -> None:
+    assert not affected(plan_of(shown), plan_of(shown), np.zeros(shown.shape, bool)).any()
 
 
-def test_after_nothing_was_fixed_everything_is_affected(fixed: np.ndarray) -> None:
-    np.testing.assert_array_equal(affected(np.zeros_like(fixed), fixed, fixed), ~fixed)
+def test_a_slice_that_a_person_drew_is_never_affected(shown: np.ndarray) -> None:
+    found = affected(plan_of(shown), plan_of(shown), shown != NOT_DRAWN)
+    assert not found[shown != NOT_DRAWN].any() and found[shown == NOT_DRAWN].all()
 
 
-def test_a_slice_that_a_person_drew_is_never_affected(fixed: np.ndarray) -> None:
-    assert not (affected(fixed, fixed, np.ones_like(fixed)) & fixed).any()
-
-
-def test_the_arrays_given_to_affected_are_left_alone() -> None:
+def test_the_change_given_to_affected_is_left_alone() -> None:
     before, after, changed = random_correction(3)
-    copies = before.copy(), after.copy(), changed.copy()
-    affected(before, after, changed)
-    for array, copy in zip((before, after, changed), copies, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    copy = changed.copy()
+    affected(plan_of(before), plan_of(after), changed)
+    np.testing.assert_array_equal(changed, copy)
 
 
 @pytest.mark.parametrize(
@@ -358,21 +475,38 @@ def test_the_arrays_given_to_affected_are_left_alone() -> None:
         (50, (0, 10, 20), 4, range(1, 10)),
     ],
 )
+@pytest.mark.parametrize("structures", [0, 3])
 def test_a_correction_reaches_only_to_the_annotated_frames_around_it(
-    frames: int, drawn: range | tuple[int, ...], corrected: int, between: range
+    frames: int, drawn: range | tuple[int, ...], corrected: int, between: range, structures: int
 ) -> None:
-    before = fixed_at(frames, 5, (list(drawn), ALL))
-    changed = fixed_at(frames, 5, (corrected, 2))
-    found = affected(before, before | changed, changed)
+    before = drawn_at(frames, 5, (list(drawn), ALL))
+    after = also(before, (corrected, 2), structures=structures)
+    found = affected(plan_of(before), plan_of(after), before != after)
     reached = np.flatnonzero(found.any(axis=1))
     assert set(reached) <= set(between)
     assert found[corrected - 1, 2] and found[(corrected + 1) % frames, 2], "its neighbours in time are found again"
     assert not found[:, [0, 4]].any(), "slices that are drawn themselves shield the ones behind them"
 
 
-def test_a_correction_in_the_apex_leaves_the_annotated_slice_alone() -> None:
-    before = fixed_at(25, 9, (0, 4))
-    changed = fixed_at(25, 9, (12, 8))
-    found = affected(before, before | changed, changed)
+@pytest.mark.parametrize("structures", [0, 3])
+def test_a_correction_in_the_apex_leaves_the_annotated_slice_alone(structures: int) -> None:
+    before = drawn_at(25, 9, (0, 4))
+    after = also(before, (12, 8), structures=structures)
+    found = affected(plan_of(before), plan_of(after), before != after)
     assert not found[:, :5].any(), "nothing travels back over the slice that is drawn"
     assert found[11, 8] and found[13, 8]
+
+
+def test_a_base_emptied_in_systole_changes_nothing_beyond_the_slice_below() -> None:
+    before = drawn_at(25, 9, (0, 4))
+    after = also(before, (9, 0), structures=0)
+    found = affected(plan_of(before), plan_of(after), before != after)
+    assert set(np.flatnonzero(found.any(axis=0))) == {0, 1}
+
+
+def test_a_mask_that_loses_its_structures_is_a_root_no_more_and_learns_from_its_neighbours() -> None:
+    before = drawn_at(8, 5, (0, ALL))
+    after = also(before, (0, 2), structures=1)
+    found = affected(plan_of(before), plan_of(after), before != after)
+    assert found[1:, 1:4].all() and not found[:, [0, 4]].any()
+    assert {n for _, n in plan_of(after).memory_of((4, 2))} == {1, 2, 3}

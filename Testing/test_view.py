@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from CardiacSegLib.cine import Cine, Segmentation, Status
 from CardiacSegLib.engines.propagation import PropagationEngine, border_confidence
-from CardiacSegLib.engines.view import MARGIN_MM, SMALLEST_MM, View
+from CardiacSegLib.engines.view import LATTICE_MM, MARGIN_MM, SMALLEST_MM, View, window
 from CardiacSegLib.networks.cstm import SIZES, CSTMConfig, Features
 from CardiacSegLib.networks.matching import Memory
 
@@ -115,8 +115,44 @@ def test_the_heart_is_seen_with_its_margin_where_there_is_picture(scene: Scene) 
     for axis, (first, last), mm in ((1, view.rows, scene.spacing[1]), (0, view.columns, scene.spacing[0])):
         heart = np.flatnonzero(labels.any(axis=axis))
         size = labels.shape[1 - axis]
-        assert first <= max(heart[0] - MARGIN_MM / mm + 1, 0) and last >= min(heart[-1] + MARGIN_MM / mm, size)
+        margin = (MARGIN_MM - LATTICE_MM / 2) / mm - 1
+        assert first <= max(heart[0] - margin, 0) and last >= min(heart[-1] + 1 + margin, size)
         assert (last - first) * mm >= SMALLEST_MM - mm
+
+
+@pytest.mark.parametrize("mm", [0.7, 1.0, 1.4, 1.9])
+@pytest.mark.parametrize("extent_mm", [30, 100, 130, 170])
+def test_the_margin_is_seen_wherever_the_heart_lies(extent_mm: float, mm: float) -> None:
+    size, extent = round(300 / mm), round(extent_mm / mm)
+    margin = (MARGIN_MM - LATTICE_MM / 2) / mm - 1
+    for start in range(size - extent):
+        first, last = window(np.arange(start, start + extent), size, mm)
+        assert 0 <= first <= max(start - margin, 0) and size >= last >= min(start + extent + margin, size)
+
+
+@pytest.mark.parametrize("mm", [0.7, 1.0, 1.4, 1.9])
+def test_the_view_is_as_small_as_its_steps_allow(mm: float) -> None:
+    for extent_mm in range(20, 200, 7):
+        first, last = window(np.arange(round(200 / mm), round((200 + extent_mm) / mm)), round(500 / mm), mm)
+        needed = max(extent_mm + 2 * MARGIN_MM, SMALLEST_MM)
+        assert needed - 3 * mm <= (last - first) * mm < needed + 2 * LATTICE_MM + 3 * mm
+
+
+@pytest.mark.parametrize("mm", [0.7, 1.0, 1.4, 1.9])
+@pytest.mark.parametrize("extent_mm", [50, 130])
+def test_a_mask_drawn_a_pixel_further_out_rarely_moves_the_view(extent_mm: float, mm: float) -> None:
+    """A heart of this extent, wherever it lies and with a few pixels more or less, is drawn one pixel longer."""
+    size, moved = round(400 / mm), []
+    for extent in range(round(extent_mm / mm), round((extent_mm + 6) / mm)):
+        for first in range(round(100 / mm), round(200 / mm)):
+            before = window(np.arange(first, first + extent), size, mm)
+            moved.append(window(np.arange(first, first + extent + 1), size, mm) != before)
+    assert np.mean(moved) < 0.2 * mm, "half a pixel in steps of 5.6 mm for the middle, and as much for the width"
+
+
+def test_hearts_at_nearly_the_same_place_share_few_views() -> None:
+    views = {window(np.arange(first, first + 50), 400, 1.0) for first in range(150, 206)}
+    assert 10 <= len(views) <= 11 and len({last - first for first, last in views}) <= 2
 
 
 def test_the_view_stays_in_the_picture_where_it_can(scene: Scene) -> None:

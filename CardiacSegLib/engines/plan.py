@@ -20,25 +20,31 @@ larger gaps."""
 class Plan:
     """How masks travel from the fixed slices to all others.
 
-    fixed: (T, Z) bool, the slices that a person has made. Slices with a fixed frame are found through time, from that
-    frame forwards and backwards. The others are found through the stack, each from its neighbour towards the nearest
-    fixed slice, and then through time as well. Every place has a bounded list of places that it reads (memory_of),
-    which depends on `fixed` alone and not on the order of work.
+    fixed: (T, Z) bool, the slices that a person has made; drawn: (T, Z) how many structures each of them shows (None
+    counts all alike). Roots are the slices with a fixed frame that shows the most structures: they are found through
+    time alone, from their fixed frames forwards and backwards. All others are found through the stack, each from its
+    neighbour towards the nearest root, and through time as well, from their own fixed frames and those of the root. A
+    base corrected in systole, where structures have left it, therefore goes on learning from the slices below it.
+
+    Every place has a bounded list of places that it reads (memory_of), which depends on `fixed` and `drawn` alone and
+    not on the order of work. Raises ValueError if nothing is fixed.
     """
 
-    def __init__(self, fixed: np.ndarray) -> None:
+    def __init__(self, fixed: np.ndarray, drawn: np.ndarray | None = None) -> None:
         self.fixed = fixed.astype(bool)
         self.frames, self.slices = fixed.shape
-        annotated = np.flatnonzero(self.fixed.any(axis=0))
-        self.distance = np.abs(np.arange(self.slices)[:, None] - annotated[None]).min(axis=1)
-        self.anchors = [self._anchors(z, annotated) for z in range(self.slices)]
+        if not self.fixed.any():
+            raise ValueError("nothing is fixed")
+        most = np.where(self.fixed, 1 if drawn is None else drawn, -1).max(axis=0)
+        self.roots = np.flatnonzero(most == most.max())
+        self.distance = np.abs(np.arange(self.slices)[:, None] - self.roots[None]).min(axis=1)
+        self.own = [np.flatnonzero(self.fixed[:, z]) for z in range(self.slices)]
+        self.anchors = [np.union1d(self.own[z], self.own[self.nearest_root(z)]) for z in range(self.slices)]
         self.depth, self.direction, self.gap = self._depths()
         self.kept = [np.flatnonzero(self.depth[:, z] % self.gap[:, z] == 0) for z in range(self.slices)]
 
-    def _anchors(self, z: int, annotated: np.ndarray) -> np.ndarray:
-        """Frames that time starts from: the fixed ones of this slice, or those of the nearest slice that has some."""
-        nearest = annotated[np.abs(annotated - z).argmin()]
-        return np.flatnonzero(self.fixed[:, nearest])
+    def nearest_root(self, z: int) -> int:
+        return int(self.roots[np.abs(self.roots - z).argmin()])
 
     def _depths(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(T, Z): frames to the nearest anchor, its side (1: it lies before, -1: after, 0: this is one), and the gap.
@@ -54,7 +60,7 @@ class Plan:
         return np.minimum(after, before), side, gap
 
     def sources(self, z: int) -> list[int]:
-        """Neighbour slices that lie nearer to a fixed slice; none for a slice that has a fixed frame itself."""
+        """Neighbour slices that lie nearer to a root; none for a root."""
         return [n for n in (z - 1, z + 1) if 0 <= n < self.slices and self.distance[n] < self.distance[z]]
 
     def cycle_distance(self, a: int, b: np.ndarray) -> np.ndarray:
@@ -65,37 +71,29 @@ class Plan:
         """What is read to find this place, at most twelve places, the surest first."""
         frame, z = place
         depth, direction = int(self.depth[place]), int(self.direction[place])
-        found: list[Place] = []
-        if depth or self.fixed[frame, z]:
-            found += [(t, z) for t in self._anchors_around(frame, z)]
+        if depth:
+            found = [(t, z) for t in self._around(self.anchors[z], frame)]
             anchor, gap = frame - direction * depth, int(self.gap[place])
             last = (depth - 1) // gap * gap
             found += [((anchor + direction * d) % self.frames, z) for d in (last, last - gap) if d > 0]
-        for source in self.sources(z):
-            found.append((self._nearest_kept(frame, source), source))
-        if self.distance[z] == 0:
-            found += [(self._nearest_anchor(frame, n), n) for n in (z - 1, z + 1) if self._has_fixed(n)]
-        elif self.distance[z] > 1:
-            nearest = min(np.flatnonzero(self.distance == 0), key=lambda n: abs(n - z))
-            found.append((self._nearest_anchor(frame, int(nearest)), int(nearest)))
+        else:
+            found = [(t, z) for t in self._around(self.own[z], frame)]
+        found += [(self._nearest(self.kept[source], frame), source) for source in self.sources(z)]
+        beside = {z - 1, z + 1} if self.distance[z] <= 1 else {z - 1, z + 1, self.nearest_root(z)}
+        for n in sorted(beside):
+            if 0 <= n < self.slices and len(self.own[n]):
+                found.append((self._nearest(self.own[n], frame), n))
         return list(dict.fromkeys(found))
 
-    def _has_fixed(self, z: int) -> bool:
-        return 0 <= z < self.slices and self.distance[z] == 0
+    def _around(self, anchors: np.ndarray, frame: int) -> list[int]:
+        """The anchor at or before the frame and the one at or after it; none if there are no anchors."""
+        if not len(anchors):
+            return []
+        before, after = (frame - anchors) % self.frames, (anchors - frame) % self.frames
+        return [int(anchors[before.argmin()]), int(anchors[after.argmin()])]
 
-    def _anchors_around(self, frame: int, z: int) -> list[int]:
-        """The anchor at or before the frame and the one at or after it."""
-        anchors = self.anchors[z]
-        return [
-            int(anchors[((frame - anchors) % self.frames).argmin()]),
-            int(anchors[((anchors - frame) % self.frames).argmin()]),
-        ]
-
-    def _nearest_anchor(self, frame: int, z: int) -> int:
-        return int(self.anchors[z][self.cycle_distance(frame, self.anchors[z]).argmin()])
-
-    def _nearest_kept(self, frame: int, z: int) -> int:
-        return int(self.kept[z][self.cycle_distance(frame, self.kept[z]).argmin()])
+    def _nearest(self, frames: np.ndarray, frame: int) -> int:
+        return int(frames[self.cycle_distance(frame, frames).argmin()])
 
     def groups(self, start: Place | None = None) -> Iterator[list[Place]]:
         """All places that are to be found, in groups whose members do not read each other.
@@ -140,17 +138,16 @@ class Plan:
             yield places[depth]
 
 
-def affected(before: np.ndarray, after: np.ndarray, changed: np.ndarray) -> np.ndarray:
+def affected(old: Plan, new: Plan, changed: np.ndarray) -> np.ndarray:
     """Which places can come out differently: (T, Z) bool.
 
-    before, after: (T, Z) bool, the fixed slices at the last run and now. changed: slices whose fixed masks are new or
-    were edited since. A place is affected if it reads other places than before, or one that changed or is affected.
+    old, new: the plans of the last run and of now. changed: fixed slices that are new, given up, or were edited since.
+    A place is affected if it reads other places than before, or one that changed or is affected.
     """
-    old, new = Plan(before) if before.any() else None, Plan(after)
     moved = changed.copy()
     for group in new.groups():
         for place in group:
             reads = new.memory_of(place)
-            if old is None or before[place] or reads != old.memory_of(place) or any(moved[p] for p in reads):
+            if old.fixed[place] or reads != old.memory_of(place) or any(moved[p] for p in reads):
                 moved[place] = True
-    return moved & ~after
+    return moved & ~new.fixed

@@ -40,14 +40,14 @@ class PropagationEngine:
         annotation: Segmentation | None = None,
         *,
         start: Place | None = None,
-        changed: np.ndarray | None = None,
+        previous: Segmentation | None = None,
     ) -> Iterator[SlicePrediction]:
         """Yield a prediction for every slice that is not fixed in the annotation.
 
-        start: (frame, slice) that is wanted first. changed: (T, Z) bool, slices whose fixed masks are new, edited or
-        given up since the annotation's predicted slices were made; then only slices that this can change are found
-        again. That is all of them where the change brings a structure or widens the view: a slice found in one view
-        differs by a little from the same slice found in another.
+        start: (frame, slice) that is wanted first. previous: the annotation from which all the predicted slices were
+        found; then only what the changes since can change is found again, and slices that are EMPTY. That is
+        everything where a change brings a structure or widens the view, since a slice found in one view differs by a
+        little from the same slice found in another.
         Raises CardiacSegError if nothing is annotated, the grids differ or start is not a slice of the cine.
         """
         if annotation is None or not annotation.fixed.any():
@@ -62,7 +62,7 @@ class PropagationEngine:
                 f"{cine.name} has no frame {start[0]} with a slice {start[1]}; "
                 f"choose frames 0 to {cine.shape[0] - 1} and slices 0 to {cine.shape[1] - 1} (counted from 0)."
             )
-        run = Run(self, cine, annotation, start, changed)
+        run = Run(self, cine, annotation, start, previous)
         return run.predictions()
 
 
@@ -75,40 +75,40 @@ class Run:
         cine: Cine,
         annotation: Segmentation,
         start: Place | None,
-        changed: np.ndarray | None,
+        previous: Segmentation | None,
     ) -> None:
         self.network, self.device, self.cine = engine.network, engine.device, cine
         self.labels = annotation.labels.copy()
-        fixed = annotation.fixed
-        self.values = self.structures(fixed)
+        self.values = structures_of(annotation)
         if not self.values:
             raise CardiacSegError(f"The annotated slices of {cine.name} are all empty; draw at least one structure.")
-        self.view = self.view_of(fixed)
-        self.plan = Plan(fixed)
-        wanted = ~fixed
-        if changed is not None and self.looks_the_same_without(changed, fixed):
-            wanted = affected(fixed ^ changed, fixed, changed) | (annotation.status == Status.EMPTY)
+        self.view = self.view_of(annotation)
+        self.plan = plan_of(annotation)
+        wanted = ~annotation.fixed
+        if previous is not None and self.sees_the_same(previous):
+            wanted &= self.changed_by(previous, annotation) | (annotation.status == Status.EMPTY)
         groups = [[p for p in group if wanted[p]] for group in self.plan.groups(start)]
         self.steps = [g[i : i + BATCH] for g in groups for i in range(0, len(g), BATCH)]
         self.reads = {p: self.plan.memory_of(p) for step in self.steps for p in step}
         self.bank = MemoryBank(self.steps, self.reads)
 
-    def structures(self, slices: np.ndarray) -> tuple[int, ...]:
-        """The label values in some slices (T, Z)."""
-        return tuple(int(v) for v in np.unique(self.labels[slices]) if v)
-
-    def view_of(self, slices: np.ndarray) -> View:
+    def view_of(self, annotation: Segmentation) -> View:
         config = self.network.config
-        heart = self.labels[slices].any(axis=0)
+        heart = annotation.labels[annotation.fixed].any(axis=0)
         return View(self.cine, heart, config.spacing_mm, config.shorter_side, config.stride)
 
-    def looks_the_same_without(self, changed: np.ndarray, fixed: np.ndarray) -> bool:
-        """Whether the unchanged fixed slices alone lead to the same structures in the same view."""
-        others = fixed & ~changed
-        if self.structures(others) != self.values:
+    def sees_the_same(self, previous: Segmentation) -> bool:
+        """Whether the previous annotation led to the same structures in the same view."""
+        if structures_of(previous) != self.values:
             return False
-        view = self.view_of(others)
+        view = self.view_of(previous)
         return (view.rows, view.columns) == (self.view.rows, self.view.columns)
+
+    def changed_by(self, previous: Segmentation, annotation: Segmentation) -> np.ndarray:
+        """(T, Z) bool: slices that come out differently from this annotation than from the previous one."""
+        edited = (previous.labels != annotation.labels).any(axis=(2, 3))
+        changed = (previous.fixed != annotation.fixed) | (previous.fixed & annotation.fixed & edited)
+        return affected(plan_of(previous), self.plan, changed)
 
     def predictions(self) -> Iterator[SlicePrediction]:
         for step in self.steps:
@@ -165,6 +165,19 @@ class Run:
         shape = self.cine.shape[2:]
         sure = border_confidence(best, winner)
         return [(place, self.view.paste(labels[i], shape), sure[i]) for i, place in enumerate(step)]
+
+
+def structures_of(annotation: Segmentation) -> tuple[int, ...]:
+    """The label values that the fixed slices show."""
+    return tuple(int(v) for v in np.unique(annotation.labels[annotation.fixed]) if v)
+
+
+def plan_of(annotation: Segmentation) -> Plan:
+    """The plan that follows from the fixed slices and how many structures each shows."""
+    drawn = np.zeros(annotation.status.shape, int)
+    for place in zip(*np.nonzero(annotation.fixed), strict=True):
+        drawn[place] = np.count_nonzero(np.bincount(annotation.labels[place].ravel(), minlength=256)[1:])
+    return Plan(annotation.fixed, drawn)
 
 
 def border_confidence(best: Tensor, winner: Tensor) -> list[float]:

@@ -10,10 +10,14 @@ from torch.nn import functional as F
 from ..cine import Cine
 
 MARGIN_MM = 25.0
-"""So much is seen round the annotation: the heart outside the annotated slices, and the structures beside it."""
+"""So much is seen round the annotation, on one side up to half a LATTICE_MM less: the heart outside the annotated
+slices, and the structures beside it."""
 
-SMALLEST_MM = 157.0
+SMALLEST_MM = 156.8
 """Side of the training crops (112 pixels of 1.4 mm); a smaller view would show less context than the network knows."""
+
+LATTICE_MM = 5.6
+"""Steps in which the view grows and moves: eight network pixels in all (both sides together) for the small network."""
 
 CONTEXT_MM = 224.0
 """The intensities are scaled on a window of this side, as for training."""
@@ -78,10 +82,15 @@ class View:
 
 
 def window(indices: np.ndarray, size: int, mm: float) -> tuple[int, int]:
-    """First and one past the last pixel along one axis: the heart with its margin, at least the smallest view."""
+    """First and one past the last pixel along one axis: the heart with its margin, at least the smallest view.
+
+    Middle and width are rounded to LATTICE_MM, so that a correction that draws a little further out rarely moves it.
+    """
+    unit = LATTICE_MM / mm
     first, last = int(indices[0]), int(indices[-1]) + 1
-    half = max((last - first) * mm / 2 + MARGIN_MM, SMALLEST_MM / 2) / mm
-    centre = (first + last) / 2
+    half = max((last - first) / 2 + MARGIN_MM / mm, SMALLEST_MM / 2 / mm)
+    half = np.ceil(half / unit - 1e-6) * unit
+    centre = round((first + last) / 2 / unit) * unit
     centre = size / 2 if 2 * half >= size else min(max(centre, half), size - half)
     return round(centre - half), round(centre + half)
 
