@@ -57,6 +57,11 @@ class PropagationEngine:
                 f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; "
                 "give an annotation on the cine's grid."
             )
+        if previous is not None and previous.labels.shape != cine.shape:
+            raise CardiacSegError(
+                f"The previous annotation has the shape {previous.labels.shape}, {cine.name} {cine.shape}; "
+                "give one on the cine's grid, or none to find everything again."
+            )
         if start is not None and not all(0 <= index < size for index, size in zip(start, cine.shape, strict=False)):
             raise CardiacSegError(
                 f"{cine.name} has no frame {start[0]} with a slice {start[1]}; "
