@@ -16,7 +16,7 @@ from CardiacSegLib.engines.memory_bank import MemoryBank
 from CardiacSegLib.engines.plan import Place, Plan, affected
 from CardiacSegLib.networks.matching import Memory
 
-MOST_READ = 12
+MOST_READ = 7
 NOT_DRAWN = -1
 ALL = slice(None)
 
@@ -131,7 +131,7 @@ def test_nothing_is_read_before_it_is_known(shown: np.ndarray) -> None:
             known.update(group)
 
 
-def test_a_place_reads_at_most_twelve_others_and_none_twice(shown: np.ndarray) -> None:
+def test_a_place_reads_at_most_seven_others_and_none_twice(shown: np.ndarray) -> None:
     plan = plan_of(shown)
     for place in to_find(shown):
         reads = plan.memory_of(place)
@@ -176,10 +176,17 @@ def rounds(shown: np.ndarray) -> dict[Place, int]:
 def test_the_cycle_is_closed_so_the_last_frame_is_next_to_the_first() -> None:
     shown = drawn_at(25, 10, (0, ALL))
     plan, found = plan_of(shown), rounds(shown)
-    assert found[24, 4] == found[1, 4] == 0
-    assert plan.memory_of((24, 4))[0] == (0, 4)
-    assert max(found.values()) == 11, "both directions meet half way round, at frames 12 and 13"
-    assert (11, 4) not in needs(plan, (14, 4)) and (14, 4) not in needs(plan, (11, 4))
+    assert set(found.values()) == {0}, "every frame is found straight from the drawn one, on either side of it"
+    assert plan.memory_of((24, 4))[0] == plan.memory_of((1, 4))[0] == (0, 4)
+    plan = plan_of(drawn_at(25, 1, (20, 0), (3, 0), (10, 0)))
+    assert set(plan.memory_of((24, 0))) == set(plan.memory_of((1, 0))) == {(20, 0), (3, 0)}
+
+
+def test_nothing_is_handed_on_from_frame_to_frame(shown: np.ndarray) -> None:
+    plan, roots = plan_of(shown), roots_of(shown)
+    for frame, z in to_find(shown):
+        anchors = {t for n in {z, *roots} for t in np.flatnonzero(shown[:, n] != NOT_DRAWN)}
+        assert {t for t, n in plan.memory_of((frame, z)) if n == z} <= anchors
 
 
 @pytest.mark.parametrize("first", [1, 7, 24])
@@ -317,12 +324,19 @@ def test_what_the_start_needs_comes_first_and_no_slice_but_those_between_it_and_
         assert {z for _, z in before} <= between
 
 
-@pytest.mark.parametrize(("start", "others"), [((5, 3), range(11, 20)), ((15, 3), range(1, 10))])
-def test_the_side_of_the_start_comes_before_the_other_side_of_the_cycle(start: Place, others: range) -> None:
-    groups = list(plan_of(drawn_at(20, 6, (0, ALL))).groups(start))
-    before = groups[: 1 + next(i for i, group in enumerate(groups) if start in group)]
-    assert {z for group in before for _, z in group} == {3}
-    assert not {t for group in before for t, _ in group} & set(others)
+def test_the_start_waits_for_nothing_but_what_it_needs(shown: np.ndarray) -> None:
+    plan = plan_of(shown)
+    for start in starts(shown):
+        if start is not None and shown[start] == NOT_DRAWN:
+            groups = list(plan.groups(start))
+            before = {place for group in groups[: groups.index([start])] for place in group}
+            assert before == {p for p in needs(plan, start) if shown[p] == NOT_DRAWN} - {start}
+
+
+def test_after_the_start_come_the_frames_around_it_nearest_first() -> None:
+    order = [t for group in plan_of(drawn_at(20, 6, (0, ALL))).groups((18, 3)) for t, z in group if z == 3]
+    away = [min((t - 18) % 20, (18 - t) % 20) for t in order]
+    assert away == sorted(away) and away[0] == 0 and len(away) == 19
 
 
 def test_after_the_slice_of_the_start_the_nearest_slices_follow() -> None:
@@ -391,13 +405,13 @@ def check_table(bank: MemoryBank, reads: list[list[Place]]) -> None:
 )
 def test_the_memory_does_not_grow_from_25_to_400_frames(annotate: Callable[[int], np.ndarray]) -> None:
     short, long, longest = (bank_of(annotate(frames))[0].capacity for frames in (25, 150, 400))
-    assert max(long, longest) <= 1.15 * short, "the gaps grow with the cine instead"
+    assert max(long, longest) <= 1.15 * short + 1, "the gaps grow with the cine instead"
 
 
 @pytest.mark.parametrize("frames", [25, 400])
-def test_a_start_needs_no_more_memory_than_the_plain_order(frames: int) -> None:
+def test_a_start_needs_hardly_more_memory_than_the_plain_order(frames: int) -> None:
     shown = drawn_at(frames, 10, (0, 4))
-    assert bank_of(shown, start=(frames // 2, 9))[0].capacity <= bank_of(shown)[0].capacity
+    assert bank_of(shown, start=(frames // 2, 9))[0].capacity <= bank_of(shown)[0].capacity + len(shown[0])
 
 
 def test_nothing_to_find_needs_no_memory() -> None:

@@ -234,13 +234,15 @@ def test_in_an_annotated_stack_the_slice_of_the_start_comes_first(engine: Propag
     found = places(list(itertools.islice(engine.segment(phantom.cine, annotate(phantom, (0, ALL)), start=(1, 2)), 1)))
     assert found == [(1, 2)]
     found = places(list(itertools.islice(engine.segment(phantom.cine, annotate(phantom, (0, ALL)), start=(2, 0)), 2)))
-    assert found == [(1, 0), (2, 0)]
+    assert found == [(2, 0), (1, 0)]
 
 
 def test_a_start_far_from_the_annotation_is_reached_slice_by_slice(engine: PropagationEngine, phantom: Phantom) -> None:
     found = places(list(engine.segment(phantom.cine, annotate(phantom, (0, 1)), start=(0, 3))))
-    before = found[: found.index((0, 3))]
-    assert {z for _, z in before} == {1, 2} and [z for _, z in before] == sorted(z for _, z in before)
+    assert found[:2] == [(0, 2), (0, 3)], "at the annotated frame"
+    found = places(list(engine.segment(phantom.cine, annotate(phantom, (0, 1)), start=(3, 3))))
+    before = found[: found.index((3, 3))]
+    assert {z for _, z in before} == {1, 2, 3} and len(before) <= 5 and {(0, 2), (0, 3)} <= set(before)
     assert {z for _, z in found[-FRAMES:]} == {0}, "what the start does not need comes last"
 
 

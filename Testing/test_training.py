@@ -147,8 +147,20 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(phantoms: 
         assert torch.equal(a.pictures, b.pictures) and torch.equal(a.target, b.target)
         assert (a.given, a.objects) == (b.given, b.objects)
     assert not any(torch.equal(a.pictures, b.pictures) for a, b in zip(first, other, strict=True))
-    assert first[0].pictures.shape == (2, 3, 1, 40, 40) and first[0].target.shape == (2, 3, 40, 40)
-    assert {b.objects for b in first} <= {2, 3} and {b.given for b in first} <= {1, 2}
+    for b in first:
+        count = max(3, b.given + 1)
+        assert b.pictures.shape == (2, count, 1, 40, 40) and b.target.shape == (2, count, 40, 40)
+    assert {b.objects for b in first} <= {2, 3} and {b.given for b in first} <= {1, 2, 3}
+
+
+@pytest.mark.parametrize("given", [2, 3])
+def test_samples_with_more_given_frames_are_slices_side_by_side_and_the_other_phase_of_the_last(given: int) -> None:
+    subject, rng = told_apart(), np.random.default_rng(0)
+    for _ in range(100):
+        *beside, own, wanted = origin(draw_row(subject, rng, given).pictures)
+        assert len(beside) == given - 1 and own[0] != wanted[0] and own[1] == wanted[1]
+        assert all(b[0] == own[0] and abs(b[1] - own[1]) <= 1 for b in beside)
+        assert len(set(beside)) == given - 1
 
 
 def test_sources_are_drawn_by_their_shares() -> None:
@@ -390,7 +402,7 @@ def test_train_leaves_weights_with_a_card_that_says_how_they_were_made(tmp_path:
     assert (card.name, card.size, card.seed, card.command) == ("first", "small", 3, "as typed")
     assert card.data == ("phantom (1 subjects)",) and card.licence.startswith("CC0")
     load_weights(CSTM(SIZES["small"]), card)
-    assert (tmp_path / CHECKPOINT).is_file() and list(tmp_path.glob("phantom-1-*.npz"))
+    assert (tmp_path / CHECKPOINT).is_file() and list(tmp_path.glob("phantom-*.npz"))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import numpy as np
 Place = tuple[int, int]
 
 KEPT_A_SIDE = 4
-"""So many predicted frames of a slice stay in memory on each side of an anchor; a longer way to the next anchor means
-larger gaps."""
+"""So many predicted frames of a slice stay in memory for the slices behind it on each side of an anchor; a longer way
+to the next anchor means larger gaps."""
 
 
 class Plan:
@@ -22,9 +22,11 @@ class Plan:
 
     fixed: (T, Z) bool, the slices that a person has made; drawn: (T, Z) how many structures each of them shows (None
     counts all alike). Roots are the slices with a fixed frame that shows the most structures: they are found through
-    time alone, from their fixed frames forwards and backwards. All others are found through the stack, each from its
-    neighbour towards the nearest root, and through time as well, from their own fixed frames and those of the root. A
-    base corrected in systole, where structures have left it, therefore goes on learning from the slices below it.
+    time alone, each frame straight from the fixed frames around it, so that no error is handed on from frame to frame.
+    All others are found through the stack, each from its neighbour towards the nearest root: first at their anchors,
+    the frames that are fixed in the slice itself or in the root, then at all other frames, from the anchors around
+    them and from the neighbour. A base corrected in systole, where structures have left it, therefore goes on learning
+    from the slices below it.
 
     Every place has a bounded list of places that it reads (memory_of), which depends on `fixed` and `drawn` alone and
     not on the order of work. Raises ValueError if nothing is fixed.
@@ -40,44 +42,34 @@ class Plan:
         self.distance = np.abs(np.arange(self.slices)[:, None] - self.roots[None]).min(axis=1)
         self.own = [np.flatnonzero(self.fixed[:, z]) for z in range(self.slices)]
         self.anchors = [np.union1d(self.own[z], self.own[self.nearest_root(z)]) for z in range(self.slices)]
-        self.depth, self.direction, self.gap = self._depths()
-        self.kept = [np.flatnonzero(self.depth[:, z] % self.gap[:, z] == 0) for z in range(self.slices)]
+        self.kept = [self._kept(z) for z in range(self.slices)]
 
     def nearest_root(self, z: int) -> int:
         return int(self.roots[np.abs(self.roots - z).argmin()])
 
-    def _depths(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(T, Z): frames to the nearest anchor, its side (1: it lies before, -1: after, 0: this is one), and the gap.
+    def _kept(self, z: int) -> np.ndarray:
+        """The frames of a slice that stay in memory for the slices behind it: its anchors and some between them.
 
-        The gap between frames that stay in memory follows from the way between the two anchors around a frame and from
-        nothing beyond them, so that a correction changes nothing beyond them either.
+        The gap between them follows from the way between the two anchors around a frame and from nothing beyond them,
+        so that a correction changes nothing beyond them either.
         """
-        frames = np.arange(self.frames)[:, None]
-        after = np.stack([((frames - a) % self.frames).min(axis=1) for a in self.anchors], axis=1)
-        before = np.stack([((a - frames) % self.frames).min(axis=1) for a in self.anchors], axis=1)
-        side = np.where(after <= before, 1, -1) * (after > 0)
+        frames, anchors = np.arange(self.frames)[:, None], self.anchors[z][None]
+        after, before = ((frames - anchors) % self.frames).min(axis=1), ((anchors - frames) % self.frames).min(axis=1)
         gap = np.maximum(1, -(-((after + before) // 2) // KEPT_A_SIDE))
-        return np.minimum(after, before), side, gap
+        return np.flatnonzero(np.minimum(after, before) % gap == 0)
 
     def sources(self, z: int) -> list[int]:
         """Neighbour slices that lie nearer to a root; none for a root."""
         return [n for n in (z - 1, z + 1) if 0 <= n < self.slices and self.distance[n] < self.distance[z]]
 
-    def cycle_distance(self, a: int, b: np.ndarray) -> np.ndarray:
-        d = np.abs(a - b)
-        return np.minimum(d, self.frames - d)
+    def cycle_distance(self, a: int, b: np.ndarray | int) -> np.ndarray | int:
+        return np.minimum((a - b) % self.frames, (b - a) % self.frames)
 
     def memory_of(self, place: Place) -> list[Place]:
-        """What is read to find this place, at most twelve places, the surest first."""
+        """What is read to find this place, at most seven places, the surest first."""
         frame, z = place
-        depth, direction = int(self.depth[place]), int(self.direction[place])
-        if depth:
-            found = [(t, z) for t in self._around(self.anchors[z], frame)]
-            anchor, gap = frame - direction * depth, int(self.gap[place])
-            last = (depth - 1) // gap * gap
-            found += [((anchor + direction * d) % self.frames, z) for d in (last, last - gap) if d > 0]
-        else:
-            found = [(t, z) for t in self._around(self.own[z], frame)]
+        learned = self.own[z] if frame in self.anchors[z] else self.anchors[z]
+        found = [(t, z) for t in self._around(learned, frame)]
         found += [(self._nearest(self.kept[source], frame), source) for source in self.sources(z)]
         beside = {z - 1, z + 1} if self.distance[z] <= 1 else {z - 1, z + 1, self.nearest_root(z)}
         for n in sorted(beside):
@@ -98,15 +90,35 @@ class Plan:
     def groups(self, start: Place | None = None) -> Iterator[list[Place]]:
         """All places that are to be found, in groups whose members do not read each other.
 
-        With start, what that place needs comes first, then the rest of its slice, then the others, nearest first.
+        With start, that place comes first with what it needs, then the rest of its slice, then the others, nearest
+        first.
         """
+        done = self.fixed.copy()
+        if start is not None:
+            for place in self._needed(start):
+                done[place] = True
+                yield [place]
         for slices in self._slice_order(start):
-            sides = ((0, 1, -1),)
-            if start is not None and slices == [start[1]]:
-                first = int(self.direction[start])
-                sides = ((0, first), (-first,)) if first else ((0,), (1, -1))
-            for side in sides:
-                yield from self._by_depth(slices, side)
+            for anchors in (True, False):
+                group = [(t, z) for z in slices for t in range(self.frames) if (t in self.anchors[z]) == anchors]
+                group = [place for place in group if not done[place]]
+                if start is not None:
+                    group.sort(key=lambda place: self.cycle_distance(start[0], place[0]))
+                if group:
+                    yield group
+
+    def _needed(self, place: Place) -> list[Place]:
+        """The place and all that has to be found before it, in an order that works; empty if it is fixed."""
+        order: dict[Place, None] = {}
+
+        def add(wanted: Place) -> None:
+            if not self.fixed[wanted] and wanted not in order:
+                for read in self.memory_of(wanted):
+                    add(read)
+                order[wanted] = None
+
+        add(place)
+        return list(order)
 
     def _slice_order(self, start: Place | None) -> Iterator[list[int]]:
         order = range(self.slices)
@@ -127,15 +139,6 @@ class Plan:
         for source in self.sources(z):
             found |= {source} | self._ancestors(source)
         return found
-
-    def _by_depth(self, slices: list[int], sides: tuple[int, ...]) -> Iterator[list[Place]]:
-        places: dict[int, list[Place]] = {}
-        for z in slices:
-            for t in range(self.frames):
-                if not self.fixed[t, z] and self.direction[t, z] in sides:
-                    places.setdefault(int(self.depth[t, z]), []).append((t, z))
-        for depth in sorted(places):
-            yield places[depth]
 
 
 def affected(old: Plan, new: Plan, changed: np.ndarray) -> np.ndarray:

@@ -34,14 +34,14 @@ def memory_batches(
 ) -> Iterator[MemoryBatch]:
     """Endless batches. sources: lists of compact subjects, each with the share of samples that comes from it.
 
-    A batch has two objects (the paper's most) or max_objects, and one given frame or, once in four, two.
+    A batch has two objects (the paper's most) or max_objects, and one given frame or, every other time, two or three.
     """
     rng = np.random.default_rng(seed)
     augment = Augmentation(size, seed)
     shares = np.array([share for _, share in sources])
     while True:
         objects = int(rng.integers(2, max_objects + 1))
-        given = 2 if rng.random() < 0.25 else 1
+        given = int(rng.choice([1, 2, 3], p=[0.5, 0.2, 0.3]))
         pictures, targets = [], []
         for _ in range(batch):
             subjects, _ = sources[rng.choice(len(sources), p=shares / shares.sum())]

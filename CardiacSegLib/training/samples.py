@@ -24,19 +24,20 @@ class Row:
     values: tuple[int, ...]
 
 
-def draw_row(subject: Subject, rng: np.random.Generator, frames: int = 3, given: int = 1) -> Row:
+def draw_row(subject: Subject, rng: np.random.Generator, given: int = 1) -> Row:
     """One sample of a subject: ED-ES-ED (or ES-ED-ES), slices in order along z, or a walk through both.
 
-    With two given frames it is what a reader's annotated stack offers: the slice beside and the slice itself at one
-    phase, from which the slice at the other phase is to be found.
+    With two or three given frames it is what a reader's annotated stack offers: one or both slices beside and the slice
+    itself at one phase, from which the slice at the other phase is to be found.
     """
+    frames = max(3, given + 1)
     several = len(subject.volumes) > 1
     kind = rng.choice(["time", "space", "walk"], p=[0.5, 0.35, 0.15]) if several else "space"
     if several and given > 1:
         kind = "beside"
-    draw = {"time": through_time, "space": through_stack, "walk": walk, "beside": beside}
+    draw = {"time": through_time, "space": through_stack, "walk": walk}
     for _ in range(20):
-        places = draw[kind](subject, rng, frames)
+        places = beside(subject, rng, given) if kind == "beside" else draw[kind](subject, rng, frames)
         labelled = set.intersection(*(set(volume.labelled) for volume, _ in places))
         seen = np.stack([volume.labels[z] for volume, z in places[:given]])
         present = [v for v in sorted(labelled) if (seen == v).sum() >= MIN_PIXELS]
@@ -90,11 +91,11 @@ def through_stack(subject: Subject, rng: np.random.Generator, frames: int) -> li
     return [(volume, int(np.clip(z + direction * s, 0, len(volume.image) - 1))) for s in (0, *steps)]
 
 
-def beside(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:
+def beside(subject: Subject, rng: np.random.Generator, given: int) -> list[Place]:
     first, second = two_phases(subject, rng)
     z = slice_of_both(first, second, rng)
-    neighbour = int(np.clip(z + rng.choice([-1, 1]), 0, len(first.image) - 1))
-    return [(first, neighbour), (first, z)] + [(second, z)] * (frames - 2)
+    sides = rng.permutation([-1, 1])[: given - 1]
+    return [(first, int(np.clip(z + side, 0, len(first.image) - 1))) for side in sides] + [(first, z), (second, z)]
 
 
 def walk(subject: Subject, rng: np.random.Generator, frames: int) -> list[Place]:

@@ -17,9 +17,27 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from CardiacSegLib.engines import PropagationEngine, load_engine, plan
+from CardiacSegLib.engines import PropagationEngine, load_engine, plan, propagation
 from Testing.benchmarks.accuracy import STRUCTURES, evaluate
 from Testing.benchmarks.common import ROOT, Case, table, validation_cases, write_section
+
+
+class HandedOn(plan.Plan):
+    """The plan of a tracker: each frame reads the frame beside it, towards its anchor, as well."""
+
+    def to_anchor(self, place: plan.Place) -> int:
+        return int(self.cycle_distance(place[0], self.anchors[place[1]]).min())
+
+    def memory_of(self, place: plan.Place) -> list[plan.Place]:
+        beside = [((place[0] + step) % self.frames, place[1]) for step in (-1, 1)]
+        nearer = [p for p in beside if self.to_anchor(p) < self.to_anchor(place)]
+        return list(dict.fromkeys([*super().memory_of(place), *nearer]))
+
+    def groups(self, start: plan.Place | None = None) -> Iterator[list[plan.Place]]:
+        for group in super().groups():
+            for distance in sorted({self.to_anchor(p) for p in group}):
+                yield [p for p in group if self.to_anchor(p) == distance]
+
 
 SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
     ("as shipped", {}),
@@ -30,22 +48,23 @@ SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
     ("step 1", {"step": 1}),
     ("1.2 mm a pixel", {"spacing_mm": 1.2}),
     ("1.5 mm a pixel", {"spacing_mm": 1.5}),
-    ("2 frames a side stay in memory", {"KEPT_A_SIDE": 2}),
-    ("8 frames a side stay in memory", {"KEPT_A_SIDE": 8}),
+    ("the frame beside is read too", {"plan": HandedOn}),
+    ("2 frames a side stay in memory for the next slice", {"kept": 2}),
+    ("8 frames a side stay in memory for the next slice", {"kept": 8}),
 )
 
 
 @contextmanager
 def changed(engine: PropagationEngine, settings: dict[str, object]) -> Iterator[None]:
     """The engine with some settings of the network or of the plan changed."""
-    config, kept = engine.network.config, plan.KEPT_A_SIDE
-    of_network = {k: v for k, v in settings.items() if k != "KEPT_A_SIDE"}
+    config, kept, usual = engine.network.config, plan.KEPT_A_SIDE, propagation.Plan
+    of_network = {k: v for k, v in settings.items() if k not in ("kept", "plan")}
     engine.network.config = dataclasses.replace(config, **of_network)
-    plan.KEPT_A_SIDE = settings.get("KEPT_A_SIDE", kept)
+    plan.KEPT_A_SIDE, propagation.Plan = settings.get("kept", kept), settings.get("plan", usual)
     try:
         yield
     finally:
-        engine.network.config, plan.KEPT_A_SIDE = config, kept
+        engine.network.config, plan.KEPT_A_SIDE, propagation.Plan = config, kept, usual
 
 
 def row(name: str, engine: PropagationEngine, cases: list[Case]) -> list[str]:
