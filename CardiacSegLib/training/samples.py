@@ -64,16 +64,20 @@ def two_phases(subject: Subject, rng: np.random.Generator) -> tuple[LabelledVolu
 
 
 def slice_of_both(first: LabelledVolume, second: LabelledVolume, rng: np.random.Generator) -> int:
-    """A slice with masks in the first phase; every third time one in which a structure comes or goes, if there is one.
+    """A slice with masks in the first phase; every other time one where a structure comes, goes or is at its end.
 
     At the base a structure leaves the slice for a third of the cycle. Drawn evenly, such slices are too rare to teach
-    where the atrium begins, and their errors are the largest of all.
+    where the atrium begins, and their errors are the largest of all. Slices at the end of a structure that stays in
+    them are the other half of that lesson.
     """
-    if rng.random() < 1 / 3:
-        seen = [np.stack([(v.labels == s).any(axis=(1, 2)) for s in (1, 2, 3)]) for v in (first, second)]
-        leaving = np.flatnonzero((seen[0] != seen[1]).any(axis=0) & seen[0].any(axis=0))
-        if len(leaving):
-            return int(rng.choice(leaving))
+    if rng.random() < 0.5:
+        seen, then = (np.stack([(v.labels == s).any(axis=(1, 2)) for s in (1, 2, 3)]) for v in (first, second))
+        above, below = np.roll(seen, 1, axis=1), np.roll(seen, -1, axis=1)
+        above[:, 0] = below[:, -1] = False
+        leaving = np.flatnonzero((seen & ~then).any(axis=0))
+        ends = np.flatnonzero((seen & ~(above & below)).any(axis=0))
+        chosen = leaving if len(leaving) and rng.random() < 0.5 else ends
+        return int(rng.choice(chosen))
     return random_slice(first, rng)
 
 
