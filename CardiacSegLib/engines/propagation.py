@@ -12,6 +12,7 @@ from ..cine import Cine, Segmentation, SlicePrediction, Status
 from ..errors import CardiacSegError
 from ..networks.cstm import CSTM, Features, aggregate
 from ..networks.matching import Memory
+from ..networks.precision import autocast
 from .memory_bank import MemoryBank
 from .plan import Place, Plan, affected
 from .view import View
@@ -123,6 +124,10 @@ class Run:
     @torch.inference_mode()
     def find(self, step: list[Place]) -> list[tuple[Place, np.ndarray, float]]:
         """Find the masks of some places that do not read each other, and remember those that others will read."""
+        with autocast(self.device):
+            return self.find_step(step)
+
+    def find_step(self, step: list[Place]) -> list[tuple[Place, np.ndarray, float]]:
         reads = [self.reads[place] for place in step]
         missing = list(dict.fromkeys(p for row in reads for p in row if p not in self.bank.slots))
         for i in range(0, len(missing), BATCH):
@@ -163,7 +168,7 @@ class Run:
 
     def finish(self, step: list[Place], logits: Tensor) -> list[tuple[Place, np.ndarray, float]]:
         """Labels on the native grid, and how sure they are."""
-        probabilities = self.view.native(torch.softmax(aggregate(logits), dim=1))
+        probabilities = self.view.native(torch.softmax(aggregate(logits.float()), dim=1))
         best, winner = probabilities.max(dim=1)
         values = torch.tensor((0, *self.values), dtype=torch.uint8, device=winner.device)
         labels = values[winner].cpu().numpy()

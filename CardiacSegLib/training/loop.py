@@ -7,13 +7,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..networks.precision import autocast
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -102,17 +103,6 @@ def step(state: State, batch: Any, loss: Callable[[nn.Module, Any, float], Tenso
     state.step += 1
     state.update_average()
     return float(value.detach())
-
-
-def autocast(device: str) -> Any:
-    """bfloat16 where the hardware has it, else full precision."""
-    if device.startswith("cuda"):
-        return torch.autocast("cuda", torch.bfloat16)
-    return torch.autocast("cpu", torch.bfloat16) if cpu_has_bfloat16() else nullcontext()
-
-
-def cpu_has_bfloat16() -> bool:
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class State:
