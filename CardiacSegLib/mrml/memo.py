@@ -1,0 +1,57 @@
+"""What is known of a study's slices as text in node attributes, so that it is saved and loaded with any scene."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import numpy as np
+
+from ..cine import Segmentation
+
+STATUS, CONFIDENCE, CHECKSUM = NAMES = ("CardiacSeg.Status", "CardiacSeg.Confidence", "CardiacSeg.Checksum")
+LAST_RUN = "CardiacSeg.LastRun"
+
+
+def texts_of(status: np.ndarray, confidence: np.ndarray, labels: np.ndarray) -> dict[str, str]:
+    """Attribute name -> text for one frame. status, confidence: (Z,); labels: (Z, Y, X)."""
+    return {
+        STATUS: " ".join(str(int(value)) for value in status),
+        CONFIDENCE: " ".join(f"{value:.4f}" for value in confidence),
+        CHECKSUM: " ".join(checksum(mask) for mask in labels),
+    }
+
+
+def read_texts(texts: dict[str, str | None], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Status (Z,), confidence (Z,) and whether each mask is still the one that they were written for."""
+    count = len(labels)
+    status = np.array((texts[STATUS] or "0 " * count).split(), np.uint8)
+    confidence = np.array((texts[CONFIDENCE] or "1 " * count).split(), float)
+    empty = checksum(np.zeros_like(labels[0]))
+    sums = (texts[CHECKSUM] or f"{empty} " * count).split()
+    same = np.array([checksum(mask) == known for mask, known in zip(labels, sums, strict=True)])
+    return status, confidence, same
+
+
+def checksum(mask: np.ndarray) -> str:
+    """Tells whether a mask was changed."""
+    return f"{zlib.crc32(np.ascontiguousarray(mask)):08x}"
+
+
+def pack_run(annotation: Segmentation) -> str:
+    """The annotation of a run: its status and the masks of its fixed slices."""
+    masks = np.ascontiguousarray(annotation.labels[annotation.fixed])
+    packed = base64.b64encode(zlib.compress(masks.tobytes())).decode("ascii")
+    return json.dumps({"status": annotation.status.tolist(), "masks": packed})
+
+
+def unpack_run(text: str | None, now: Segmentation) -> Segmentation | None:
+    """The annotation that was packed, on the grid and with the structures of now; slices not fixed are empty."""
+    if not text:
+        return None
+    entry = json.loads(text)
+    run = Segmentation(np.zeros_like(now.labels), np.array(entry["status"], np.uint8), now.affine, now.structures)
+    masks = np.frombuffer(zlib.decompress(base64.b64decode(entry["masks"])), np.uint8)
+    run.labels[run.fixed] = masks.reshape(-1, *now.labels.shape[2:])
+    return run

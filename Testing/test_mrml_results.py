@@ -1,0 +1,137 @@
+"""Numbers as table and plot nodes, and a study as files, on real MRML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
+
+from mrml_scene import real_scene  # noqa: E402
+
+from CardiacSegLib import mrml  # noqa: E402
+from CardiacSegLib.cine import SlicePrediction  # noqa: E402
+from CardiacSegLib.errors import CardiacSegError  # noqa: E402
+from CardiacSegLib.measures import Measures, measure  # noqa: E402
+from CardiacSegLib.mrml.export import FORMATS, export_study  # noqa: E402
+from CardiacSegLib.mrml.labels import read_labels  # noqa: E402
+from CardiacSegLib.mrml.results import remove_results, result_node, update_results  # noqa: E402
+from CardiacSegLib.phantom import Phantom, beating_heart  # noqa: E402
+from CardiacSegLib.readers import read_labels as read_file  # noqa: E402
+from CardiacSegLib.writers.results import known_curves  # noqa: E402
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[object]:
+    with real_scene(tmp_path / "cache") as scene:
+        yield scene
+
+
+@pytest.fixture(scope="module")
+def heart() -> Phantom:
+    return beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
+
+
+@pytest.fixture
+def study(scene, heart: Phantom) -> Iterator[mrml.Study]:
+    image = mrml.cine_to_scene(scene, heart.cine)
+    study = mrml.open_study(mrml.scene_to_cine(image), image)
+    study.apply(SlicePrediction(t, z, heart.truth.labels[t, z]) for t in range(6) for z in range(4))
+    yield study
+    study.close()
+
+
+def show(study: mrml.Study) -> Measures:
+    segmentation = study.read()
+    measures = measure(segmentation, study.cine.patient, study.cine.times)
+    update_results(study, measures, known_curves(segmentation), study.cine.times)
+    return measures
+
+
+def column(study: mrml.Study, table: str, name: str) -> list:
+    values = result_node(study, table).GetTable().GetColumnByName(name)
+    return [values.GetValue(row) for row in range(values.GetNumberOfTuples())]
+
+
+def test_the_tables_hold_the_librarys_own_numbers(study: mrml.Study, heart: Phantom) -> None:
+    measures = show(study)
+    assert column(study, "volumes", "Frame") == list(range(6))
+    assert column(study, "volumes", "Time [ms]") == pytest.approx(heart.cine.times, abs=1e-3)
+    volumes = (heart.truth.labels == 1).sum(axis=(1, 2, 3)) * heart.cine.voxel_ml
+    assert column(study, "volumes", "LV [ml]") == pytest.approx(volumes, abs=1e-3)
+    row = column(study, "measures", "Measure").index("LV EF")
+    assert float(column(study, "measures", "Value")[row]) == pytest.approx(measures.lv_ef_percent, abs=1e-3)
+    assert column(study, "measures", "Unit")[row] == "%"
+    assert column(study, "ED and ES", "LV [ml]") == pytest.approx([measures.lv_edv_ml, measures.lv_esv_ml])
+
+
+def test_the_chart_shows_a_curve_for_each_structure_in_its_color_and_the_phases(study: mrml.Study) -> None:
+    show(study)
+    chart = result_node(study, "volume curve")
+    series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert [one.GetName() for one in series] == ["LV", "MYO", "RV", "ED, ES"]
+    assert series[0].GetColor() == study.structures[0].color
+    assert series[0].GetTableNode() is result_node(study, "volumes")
+    assert series[0].GetTableNode().GetTable().GetColumnByName(series[0].GetYColumnName())
+
+
+def test_frames_of_which_nothing_is_known_have_no_row(scene, heart: Phantom) -> None:
+    image = mrml.cine_to_scene(scene, heart.cine)
+    study = mrml.open_study(mrml.scene_to_cine(image), image)
+    show(study)
+    assert column(study, "volumes", "Frame") == []
+    study.apply(SlicePrediction(t, z, heart.truth.labels[t, z]) for t in (1, 4) for z in range(4))
+    show(study)
+    assert column(study, "volumes", "Frame") == [1, 4]
+    study.close()
+
+
+def test_new_numbers_go_into_the_same_nodes_and_can_be_removed(scene, study: mrml.Study) -> None:
+    without = scene.GetNumberOfNodes()
+    show(study)
+    count = scene.GetNumberOfNodes()
+    show(study)
+    assert scene.GetNumberOfNodes() == count
+    remove_results(study)
+    assert scene.GetNumberOfNodes() == without
+    assert mrml.image_of(study.masks) is study.image
+
+
+def test_an_exported_sequence_loads_back_with_masks_and_status(scene, study, heart: Phantom, tmp_path: Path) -> None:
+    before = scene.GetNumberOfNodes()
+    names = export_study(study, show(study), tmp_path / "out", ("seq.mrb",))
+    remove_results(study)
+    assert scene.GetNumberOfNodes() == before
+    loaded = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "loaded")
+    storage = scene.AddNewNodeByClass("vtkMRMLSequenceStorageNode")
+    storage.SetFileName(str(tmp_path / "out" / names[0]))
+    assert storage.ReadData(loaded)
+    items = [loaded.GetNthDataNode(frame) for frame in range(6)]
+    found = np.stack([read_labels(item.GetSegmentation(), heart.cine.shape[1:]) for item in items])
+    assert (found == heart.truth.labels).all()
+    assert items[3].GetAttribute("CardiacSeg.Status") == "1 1 1 1"
+
+
+def test_single_frames_and_the_whole_as_nifti_hold_the_masks(study, heart: Phantom, tmp_path: Path) -> None:
+    names = export_study(study, Measures(), tmp_path, ("seg.nrrd", "nii.gz"))
+    assert len([name for name in names if name.endswith(".seg.nrrd")]) == 6
+    nifti = next(name for name in names if name.endswith(".nii.gz"))
+    labels, affine, _ = read_file(tmp_path / nifti)
+    assert (labels == heart.truth.labels).all()
+    assert np.abs(affine - heart.cine.affine).max() < 1e-4
+    node = slicer.vtkMRMLSegmentationNode()
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(tmp_path / next(name for name in names if name.endswith("frame04.seg.nrrd"))))
+    assert storage.ReadData(node)
+    assert (read_labels(node.GetSegmentation(), heart.cine.shape[1:]) == heart.truth.labels[4]).all()
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(study: mrml.Study, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(CardiacSegError, match="file is a file"):
+        export_study(study, Measures(), blocked, FORMATS)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["file"]
