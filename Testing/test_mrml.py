@@ -440,7 +440,9 @@ def test_edits_made_while_no_panel_was_open_are_noticed(scene, study, heart: Pha
 
 
 def test_an_edited_proxy_does_not_overwrite_the_status_of_its_frame(study: mrml.Study) -> None:
+    study.set_status(0, 2, Status.ANNOTATED)
+    step_through(study)
     study.set_status(0, 2, Status.REVIEWED)
-    study.segmentation.SetDescription("a change of the node, after which Slicer copies it to the item")
+    paint(study, 0, 1)  # after which Slicer copies the proxy with its attributes to the item
     step_through(study)
     assert study.masks.GetNthDataNode(0).GetAttribute("CardiacSeg.Status") == "0 0 4 0"
