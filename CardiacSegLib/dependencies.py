@@ -35,7 +35,7 @@ def describe(missing: list[str]) -> str:
     items = "\n".join(f"- {_SIZES.get(_name(requirement), requirement)}" for requirement in missing)
     return (
         f"CardiacSeg needs Python packages that are not installed yet:\n\n{items}\n\n"
-        "They take two to three times as much room on the disk. Only Slicer's own Python changes. "
+        "They take two to four times as much room on the disk. Only Slicer's own Python changes. "
         "It may take some minutes. Install them now?"
     )
 
