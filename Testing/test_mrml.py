@@ -16,7 +16,7 @@ from mrml_scene import real_scene  # noqa: E402
 
 from CardiacSegLib import mrml  # noqa: E402
 from CardiacSegLib.anatomy import STRUCTURES  # noqa: E402
-from CardiacSegLib.cine import Cine, SlicePrediction, Status  # noqa: E402
+from CardiacSegLib.cine import Cine, Patient, SlicePrediction, Status  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.mrml.labels import BINARY, read_labels, structures_of, write_labels  # noqa: E402
 from CardiacSegLib.phantom import Phantom, beating_heart  # noqa: E402
@@ -406,7 +406,7 @@ def test_a_study_comes_back_with_the_scene_ready_to_go_on(scene, study, heart: P
     find_all(study, heart)
     study.last_run = annotation
     study.set_phase("es", 3)
-    mrml.set_patient(study.image, heart.cine.patient)
+    study.patient = Patient(180, 75)
     study.frame = 4
     paint(study, 2, 2)
     study.notice_edits()
@@ -420,7 +420,7 @@ def test_a_study_comes_back_with_the_scene_ready_to_go_on(scene, study, heart: P
     assert (again.last_run.labels[0, 1] == heart.truth.labels[0, 1]).all()
     assert (again.last_run.status == annotation.status).all()
     assert (again.phase("ed"), again.phase("es")) == (None, 3)
-    assert mrml.patient_of(again.image) == heart.cine.patient
+    assert again.patient == Patient(180, 75)
     assert (again.cine.frames == heart.cine.frames).all()
     assert again.browser.GetSaveChanges(again.masks)
     assert again.structures == STRUCTURES

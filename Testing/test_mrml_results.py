@@ -16,9 +16,7 @@ from CardiacSegLib import mrml  # noqa: E402
 from CardiacSegLib.cine import SlicePrediction  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.measures import Measures, measure  # noqa: E402
-from CardiacSegLib.mrml.export import FORMATS, export_study  # noqa: E402
 from CardiacSegLib.mrml.labels import read_labels  # noqa: E402
-from CardiacSegLib.mrml.results import remove_results, result_node, update_results  # noqa: E402
 from CardiacSegLib.phantom import Phantom, beating_heart  # noqa: E402
 from CardiacSegLib.readers import read_labels as read_file  # noqa: E402
 from CardiacSegLib.writers.results import known_curves  # noqa: E402
@@ -47,12 +45,12 @@ def study(scene, heart: Phantom) -> Iterator[mrml.Study]:
 def show(study: mrml.Study) -> Measures:
     segmentation = study.read()
     measures = measure(segmentation, study.cine.patient, study.cine.times)
-    update_results(study, measures, known_curves(segmentation), study.cine.times)
+    mrml.update_results(study, measures, known_curves(segmentation), study.cine.times)
     return measures
 
 
 def column(study: mrml.Study, table: str, name: str) -> list:
-    values = result_node(study, table).GetTable().GetColumnByName(name)
+    values = mrml.result_node(study, table).GetTable().GetColumnByName(name)
     return [values.GetValue(row) for row in range(values.GetNumberOfTuples())]
 
 
@@ -70,11 +68,11 @@ def test_the_tables_hold_the_librarys_own_numbers(study: mrml.Study, heart: Phan
 
 def test_the_chart_shows_a_curve_for_each_structure_in_its_color_and_the_phases(study: mrml.Study) -> None:
     show(study)
-    chart = result_node(study, "volume curve")
+    chart = mrml.result_node(study, "volume curve")
     series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [one.GetName() for one in series] == ["LV", "MYO", "RV", "ED, ES"]
     assert series[0].GetColor() == study.structures[0].color
-    assert series[0].GetTableNode() is result_node(study, "volumes")
+    assert series[0].GetTableNode() is mrml.result_node(study, "volumes")
     assert series[0].GetTableNode().GetTable().GetColumnByName(series[0].GetYColumnName())
 
 
@@ -95,15 +93,15 @@ def test_new_numbers_go_into_the_same_nodes_and_can_be_removed(scene, study: mrm
     count = scene.GetNumberOfNodes()
     show(study)
     assert scene.GetNumberOfNodes() == count
-    remove_results(study)
+    mrml.remove_results(study)
     assert scene.GetNumberOfNodes() == without
     assert mrml.image_of(study.masks) is study.image
 
 
 def test_an_exported_sequence_loads_back_with_masks_and_status(scene, study, heart: Phantom, tmp_path: Path) -> None:
     before = scene.GetNumberOfNodes()
-    names = export_study(study, show(study), tmp_path / "out", ("seq.mrb",))
-    remove_results(study)
+    names = mrml.export_study(study, show(study), tmp_path / "out", ("seq.mrb",))
+    mrml.remove_results(study)
     assert scene.GetNumberOfNodes() == before
     loaded = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "loaded")
     storage = scene.AddNewNodeByClass("vtkMRMLSequenceStorageNode")
@@ -116,7 +114,7 @@ def test_an_exported_sequence_loads_back_with_masks_and_status(scene, study, hea
 
 
 def test_single_frames_and_the_whole_as_nifti_hold_the_masks(study, heart: Phantom, tmp_path: Path) -> None:
-    names = export_study(study, Measures(), tmp_path, ("seg.nrrd", "nii.gz"))
+    names = mrml.export_study(study, Measures(), tmp_path, ("seg.nrrd", "nii.gz"))
     assert len([name for name in names if name.endswith(".seg.nrrd")]) == 6
     nifti = next(name for name in names if name.endswith(".nii.gz"))
     labels, affine, _ = read_file(tmp_path / nifti)
@@ -133,5 +131,5 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(study: mrm
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(CardiacSegError, match="file is a file"):
-        export_study(study, Measures(), blocked, FORMATS)
+        mrml.export_study(study, Measures(), blocked, mrml.FORMATS)
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["file"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from .cines import browser_of, cine_to_scene, patient_of, scene_to_cine, set_patient
+from .cines import browser_of, cine_to_scene, scene_to_cine
+from .export import FORMATS, export_study
+from .results import remove_results, result_node, update_results
 from .study import Place, Study, image_of, open_study
 
 __all__ = [
-    "Place", "Study", "browser_of", "cine_to_scene", "image_of", "open_study", "patient_of", "scene_to_cine",
-    "set_patient",
+    "FORMATS", "Place", "Study", "browser_of", "cine_to_scene", "export_study", "image_of", "open_study",
+    "remove_results", "result_node", "scene_to_cine", "update_results",
 ]  # fmt: skip

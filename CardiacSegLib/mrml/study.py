@@ -17,10 +17,10 @@ import slicer
 import vtk
 
 from ..anatomy import STRUCTURES, Structure
-from ..cine import Cine, Segmentation, SlicePrediction, Status
+from ..cine import Cine, Patient, Segmentation, SlicePrediction, Status
 from ..errors import CardiacSegError
 from . import memo
-from .cines import browser_of
+from .cines import browser_of, patient_of, set_patient
 from .labels import BINARY, add_segments, read_labels, set_reference_grid, structures_of, write_labels
 from .segments import Segments
 
@@ -35,8 +35,9 @@ _BEFORE_SLICER = 100.0
 class Study:
     """Masks and status of one cine in a scene; made by `open_study`, to be closed when it is no longer shown.
 
-    on_edit: called after the masks or segments of the shown frame changed by other hands; it should soon lead to
-    `notice_edits`. on_step: called when another frame is shown. Labels and status that this class hands out are copies.
+    version: grows with every change of masks or status. on_edit: called after the masks or segments of the shown frame
+    changed by other hands; it should soon lead to `notice_edits`. on_step: called when another frame is shown. Labels
+    and status that this class hands out are copies.
     """
 
     def __init__(self, cine: Cine, image: slicer.vtkMRMLSequenceNode, masks: slicer.vtkMRMLSequenceNode) -> None:
@@ -45,6 +46,7 @@ class Study:
         self.segmentation = self.browser.GetProxyNode(masks)
         self.on_edit: Callable[[], None] | None = None
         self.on_step: Callable[[], None] | None = None
+        self.version = 0
         self._writing = False
         self._edited: set[int] = set()
         self._shown = self.frame
@@ -106,6 +108,21 @@ class Study:
     def last_run(self, annotation: Segmentation | None) -> None:
         text = None if annotation is None else memo.pack_run(annotation)
         self.masks.SetAttribute(memo.LAST_RUN, text)
+        self.version += 1
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there was a complete run."""
+        return bool(self.masks.GetAttribute(memo.LAST_RUN))
+
+    @property
+    def patient(self) -> Patient:
+        """The patient's facts that the measures need."""
+        return patient_of(self.image)
+
+    @patient.setter
+    def patient(self, patient: Patient) -> None:
+        set_patient(self.image, patient)
 
     def phase(self, name: str) -> int | None:
         """The frame that the user fixed as "ed" or "es", or None."""
@@ -184,6 +201,7 @@ class Study:
             self._status[frame], self._confidence[frame] = status[frame], confidence[frame]
             self._put(frame, {int(z): labels[frame, z] for z in slices}, {}, {})
         self.masks.SetAttribute(memo.LAST_RUN, last_run)
+        self.version += 1
 
     def close(self) -> None:
         """Stop observing the scene; the nodes stay."""
@@ -227,6 +245,7 @@ class Study:
                 for name, text in texts.items():
                     node.SetAttribute(name, text)
         self.masks.Modified()
+        self.version += 1
 
     def _load_memos(self) -> None:
         """Status and confidence from the items; a slice that changed while nobody looked is a person's work."""

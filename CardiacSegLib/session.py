@@ -1,0 +1,305 @@
+"""One reader's work on one study: runs of the worker, corrections, undo, and what each button may do now.
+
+Knows neither Qt nor MRML: the study is anything that behaves like `mrml.Study`, the engine like `worker.WorkerEngine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .anatomy import LV
+from .cine import Segmentation, Status
+from .controls import Control, Situation, controls
+from .errors import CardiacSegError
+from .measures import Measures, measure
+from .review import review_order
+from .writers.results import known_curves
+
+Place = tuple[int, int]
+Translate = Callable[[str], str]
+
+_UNDO_DEPTH = 3
+"""Runs that can be undone; a snapshot of a large cine takes some ten MB."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of a study as it stands: measures, volumes (T,) in ml by structure, NaN where nothing is known."""
+
+    measures: Measures
+    curves: dict[str, np.ndarray]
+    times: np.ndarray | None
+
+
+class Session:
+    """The state behind the panel.
+
+    engine_for: makes a WorkerEngine for (name, weights, device); _: translates texts. Call `poll` while `running`.
+    """
+
+    def __init__(self, engine_for: Callable[[str, str, str], Any], _: Translate = str) -> None:
+        self.study: Any = None
+        self.log: list[str] = []
+        self._engine_for, self._ = engine_for, _
+        self._engine: Any = None
+        self._engine_key: tuple[str, str, str] | None = None
+        self._run: Any = None
+        self._began_with: Segmentation | None = None
+        self._before: Any = None
+        self._volumes_before: np.ndarray | None = None
+        self._undo: list[Any] = []
+        self._visited: list[Place] = []
+        self._changed_at: tuple[int, bool] = (-1, False)
+
+    # The study
+
+    def open(self, study: Any) -> None:
+        """Work on a study; what went on with another one ends."""
+        self.close_study()
+        self.study = study
+
+    def close_study(self) -> None:
+        """Let go of the study: a run is cancelled; the worker stays warm."""
+        if self.running:
+            self._run.cancel()
+        if self.study is not None:
+            self.study.close()
+        self.study = self._run = self._began_with = self._before = None
+        self._undo, self._visited, self._changed_at = [], [], (-1, False)
+
+    def close(self) -> None:
+        """End everything, the worker's process too."""
+        self.close_study()
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = self._engine_key = None
+
+    # Runs
+
+    @property
+    def running(self) -> bool:
+        """Whether slices are being found."""
+        return self._run is not None
+
+    @property
+    def device_name(self) -> str:
+        """What the worker computes on, in words; empty until it is known."""
+        return self._engine.device_name if self._engine is not None else ""
+
+    def warm(self, name: str, weights: str, device: str) -> None:
+        """Start the worker in advance."""
+        self._engine_of(name, weights, device).warm()
+
+    def segment(self, name: str, weights: str, device: str, start: Place) -> None:
+        """Begin to find every slice that is not a person's, the ones near start (frame, slice) first."""
+        self._begin(name, weights, device, start, None)
+
+    def propagate(self, name: str, weights: str, device: str, start: Place) -> None:
+        """Begin to find again what the corrections since the last run can change, and what is still empty."""
+        self._begin(name, weights, device, start, self.study.last_run)
+
+    def cancel(self) -> None:
+        """Stop the run; what it has found stays."""
+        if self.running:
+            self._run.cancel()
+
+    def poll(self) -> list[Place]:
+        """Take what the worker has found into the study; returns the slices written. Never waits."""
+        if not self.running:
+            return []
+        written = self.study.apply(self._run.poll())
+        state = self._run.state.name
+        if state in ("DONE", "CANCELLED", "FAILED"):
+            self._finish(state)
+        return written
+
+    def progress(self) -> tuple[int, int, str]:
+        """Found, to be found (0 while unknown), and what goes on in words."""
+        _ = self._
+        if not self.running:
+            return 0, 1, ""
+        state, found, total = self._run.state.name, self._run.found, self._run.total or 0
+        if state == "STARTING":
+            return 0, 0, _("Starting the worker ...")
+        if state == "LOADING" or not total:
+            return 0, 0, _("Loading the network ...")
+        left = self._run.seconds_left
+        text = _("{found} of {total} slices").format(found=found, total=total)
+        if left is not None:
+            text += ", " + _("{seconds:.0f} s left").format(seconds=max(left, 1))
+        return found, total, text
+
+    def undo(self) -> None:
+        """Take back the last run, with what was edited since it began."""
+        self.study.restore(self._undo.pop())
+        self._visited = []
+        self._tell(self._("The last run was undone."))
+
+    # Corrections
+
+    def next_to_check(self) -> Place | None:
+        """The prediction that deserves a look first and was not shown yet; begins anew when all were shown."""
+        order = review_order(self.study.read(), self.study.confidence)
+        if not order:
+            return None
+        if all(place in self._visited for place in order):
+            self._visited = []
+        place = next(place for place in order if place not in self._visited)
+        self._visited.append(place)
+        return place
+
+    def copy_neighbour(self, frame: int, z: int) -> None:
+        """Start a slice from the mask beside it in the same frame: the one before, or after where that is empty."""
+        self.study.notice_edits()
+        labels = self.study.read().labels[frame]
+        sources = [n for n in (z - 1, z + 1) if 0 <= n < len(labels) and labels[n].any()]
+        if not sources:
+            raise CardiacSegError(
+                self._("The slices beside slice {slice} are empty; annotate one of them first.").format(slice=z)
+            )
+        old = Status(self.study.status[frame, z])
+        new = Status.ANNOTATED if old in (Status.EMPTY, Status.ANNOTATED) else Status.CORRECTED
+        self.study.set_slice(frame, z, labels[sources[0]], new)
+
+    def mark_empty(self, frame: int, z: int) -> None:
+        """Say that nothing is in this slice; the engine learns from that too."""
+        self.study.notice_edits()
+        nothing = np.zeros(self.study.cine.shape[2:], np.uint8)
+        old = Status(self.study.status[frame, z])
+        new = Status.ANNOTATED if old in (Status.EMPTY, Status.ANNOTATED) else Status.CORRECTED
+        self.study.set_slice(frame, z, nothing, new)
+
+    def mark_reviewed(self, frame: int, z: int) -> None:
+        """Accept a slice's mask as it is."""
+        self.study.notice_edits()
+        self.study.set_status(frame, z, Status.REVIEWED)
+
+    def release(self, frame: int, z: int) -> None:
+        """Hand a slice back to the engine: the next run may change it."""
+        self.study.notice_edits()
+        self.study.set_status(frame, z, Status.PREDICTED)
+
+    # Numbers
+
+    def results(self) -> Results:
+        """Measure the study as it stands. While slices are still to be found, unfinished frames do not count."""
+        study = self.study
+        study.notice_edits()
+        segmentation = settled(study.read())
+        times = study.cine.times if study.cine.times_known else None
+        measures = measure(segmentation, study.patient, times, study.phase("ed"), study.phase("es"))
+        return Results(measures, known_curves(segmentation), times)
+
+    # What can be done
+
+    def controls(self, place: Place, missing: str = "") -> dict[str, Control]:
+        """Button -> what it shows, for the slice (frame, slice) in view. missing: why no engine can run, if so."""
+        return controls(self.situation(place, missing), self._)
+
+    def situation(self, place: Place, missing: str = "") -> Situation:
+        """Everything that decides about the buttons."""
+        if self.study is None:
+            return Situation(missing=missing)
+        status = self.study.status
+        return Situation(
+            cine=True,
+            running=self.running,
+            missing=missing,
+            fixed=bool((status >= Status.ANNOTATED).any()),
+            status=Status(status[place]) if self._inside(place) else None,
+            found=bool((status == Status.PREDICTED).any()),
+            empty=bool((status == Status.EMPTY).any()),
+            run=self.study.has_run,
+            changed=self._changed(),
+            undo=bool(self._undo),
+        )
+
+    # Inside
+
+    def _inside(self, place: Place) -> bool:
+        return all(0 <= index < size for index, size in zip(place, self.study.status.shape, strict=True))
+
+    def _engine_of(self, name: str, weights: str, device: str) -> Any:
+        if self._engine_key != (name, weights, device):
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = self._engine_for(name, weights, device)
+            self._engine_key = (name, weights, device)
+        return self._engine
+
+    def _begin(self, name: str, weights: str, device: str, start: Place, previous: Segmentation | None) -> None:
+        if self.running:
+            raise CardiacSegError(self._("A run is going on; cancel it first."))
+        engine = self._engine_of(name, weights, device)
+        self._before = self.study.snapshot()
+        self._began_with = self.study.read()
+        self._volumes_before = self._lv_volumes()
+        self._run = engine.begin(self.study.cine, self._began_with, start=start, previous=previous)
+
+    def _finish(self, state: str) -> None:
+        """The run is over: remember what it started from, and say what it has changed."""
+        run, self._run = self._run, None
+        if run.found:
+            self._undo = [*self._undo[1 - _UNDO_DEPTH :], self._before]
+        if state == "DONE":
+            self.study.last_run = self._began_with
+        self._visited = []
+        self._tell(self._summary(state, run.found))
+        self._before = self._began_with = None
+        if state == "FAILED":
+            raise CardiacSegError(run.error)
+
+    def _summary(self, state: str, found: int) -> str:
+        """What a run did, in one line with numbers."""
+        _ = self._
+        now, before = self.study.read(), self._began_with
+        changed = (now.labels != before.labels).any(axis=(2, 3)) & ~now.fixed
+        words = {"DONE": _("Done"), "CANCELLED": _("Cancelled"), "FAILED": _("Stopped by a failure")}[state]
+        text = _("{what}: {found} slices found, {slices} changed in {frames} frames").format(
+            what=words, found=found, slices=int(changed.sum()), frames=int(changed.any(axis=1).sum())
+        )
+        volumes = self._lv_volumes()
+        if volumes is not None and self._volumes_before is not None:
+            difference = np.abs(volumes - self._volumes_before)
+            if np.isfinite(difference).any():
+                frame = int(np.nanargmax(difference))
+                text += "; " + _("LV volume by up to {ml:.1f} ml (frame {frame})").format(
+                    ml=difference[frame], frame=frame
+                )
+        ef = self.results().measures.lv_ef_percent
+        return text + ("." if ef is None else "; " + _("EF {ef:.1f} %.").format(ef=ef))
+
+    def _lv_volumes(self) -> np.ndarray | None:
+        name = next((s.name for s in self.study.structures if s.value == LV.value), None)
+        return known_curves(settled(self.study.read())).get(name)
+
+    def _changed(self) -> bool:
+        """Whether a person fixed, released or changed slices since the last complete run."""
+        version, changed = self._changed_at
+        if version != self.study.version:
+            last, now = self.study.last_run, self.study.read()
+            changed = last is not None and (
+                (last.fixed != now.fixed).any() or (last.labels[now.fixed] != now.labels[now.fixed]).any()
+            )
+            self._changed_at = (self.study.version, bool(changed))
+        return bool(changed)
+
+    def _tell(self, sentence: str) -> None:
+        self.log.append(sentence)
+
+
+def settled(segmentation: Segmentation) -> Segmentation:
+    """The segmentation without frames that a run has not finished: half a stack would pass for a small volume.
+
+    Before any slice was found by an engine, frames count as they are: a person who draws by hand does not fill them.
+    """
+    if not (segmentation.status == Status.PREDICTED).any():
+        return segmentation
+    unfinished = (segmentation.status == Status.EMPTY).any(axis=1)
+    labels, status = segmentation.labels.copy(), segmentation.status.copy()
+    labels[unfinished], status[unfinished] = 0, Status.EMPTY
+    return Segmentation(labels, status, segmentation.affine, segmentation.structures)

@@ -1,0 +1,292 @@
+"""The reader's work behind the panel: runs, corrections, undo and buttons, on real MRML with a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
+
+from mrml_scene import real_scene
+
+from CardiacSegLib import mrml
+from CardiacSegLib.cine import Segmentation, SlicePrediction, Status
+from CardiacSegLib.controls import Situation, controls
+from CardiacSegLib.errors import CardiacSegError
+from CardiacSegLib.measures import measure
+from CardiacSegLib.phantom import Phantom, beating_heart
+from CardiacSegLib.session import Session, settled
+
+State = Enum("State", "RUNNING DONE CANCELLED FAILED")
+
+
+class Engine:
+    """Finds the truth, a frame at every poll, in a process that does not exist."""
+
+    def __init__(self, truth: Segmentation) -> None:
+        self.truth, self.runs, self.closed = truth, [], False
+        self.device_name = "two slow cores"
+
+    def begin(self, cine, annotation, *, start=None, previous=None) -> Run:
+        self.runs.append(Run(self.truth, annotation, start, previous))
+        return self.runs[-1]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Run:
+    def __init__(self, truth, annotation, start, previous) -> None:
+        self.annotation, self.start, self.previous = annotation, start, previous
+        self.places = [tuple(map(int, place)) for place in np.argwhere(~annotation.fixed)]
+        self.truth, self.total, self.found = truth, len(self.places), 0
+        self.state, self.seconds_left, self.error = State.RUNNING, 3.0, ""
+
+    def poll(self) -> list[SlicePrediction]:
+        if self.state is not State.RUNNING:
+            return []
+        now, self.places = self.places[:4], self.places[4:]
+        self.found += len(now)
+        if not self.places:
+            self.state = State.DONE
+        return [SlicePrediction(*place, self.truth.labels[place], 0.9) for place in now]
+
+    def cancel(self) -> None:
+        self.state = State.CANCELLED
+
+
+@pytest.fixture(scope="module")
+def heart() -> Phantom:
+    return beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
+
+
+@pytest.fixture
+def engines() -> dict[tuple[str, str, str], Engine]:
+    return {}
+
+
+@pytest.fixture
+def session(heart: Phantom, engines, tmp_path: Path) -> Iterator[Session]:
+    def engine_for(*key: str) -> Engine:
+        engines[key] = Engine(heart.truth)
+        return engines[key]
+
+    with real_scene(tmp_path / "cache") as scene:
+        image = mrml.cine_to_scene(scene, heart.cine)
+        session = Session(engine_for)
+        session.open(mrml.open_study(mrml.scene_to_cine(image), image))
+        session.study.set_slice(0, 1, heart.truth.labels[0, 1], Status.ANNOTATED)
+        yield session
+        session.close()
+
+
+CHOICE = ("cstm", "small", "auto")
+
+
+def segment(session: Session, polls: int | None = None) -> None:
+    session.segment(*CHOICE, start=(0, 1))
+    finish(session, polls)
+
+
+def finish(session: Session, polls: int | None = None) -> None:
+    while session.running and polls != 0:
+        session.poll()
+        polls = None if polls is None else polls - 1
+
+
+def test_a_run_finds_every_slice_that_is_not_a_persons(session: Session, heart: Phantom) -> None:
+    segment(session)
+    assert (session.study.read().labels == heart.truth.labels).all()
+    assert session.study.status[0, 1] == Status.ANNOTATED
+    assert (session.study.status == Status.PREDICTED).sum() == 23
+    assert not session.running
+
+
+def test_slices_appear_while_the_run_goes_on_and_progress_is_told(session: Session) -> None:
+    segment(session, polls=2)
+    assert session.running
+    assert (session.study.status == Status.PREDICTED).sum() == 8
+    assert session.progress() == (8, 23, "8 of 23 slices, 3 s left")
+
+
+def test_cancel_keeps_what_was_found(session: Session) -> None:
+    segment(session, polls=2)
+    session.cancel()
+    session.poll()
+    assert not session.running
+    assert (session.study.status == Status.PREDICTED).sum() == 8
+    assert session.log[-1].startswith("Cancelled: 8 slices found")
+    assert not session.study.has_run
+
+
+def test_a_run_that_fails_says_why_and_keeps_what_was_found(session: Session, engines) -> None:
+    segment(session, polls=1)
+    run = engines[CHOICE].runs[-1]
+    run.state, run.error = State.FAILED, "The worker was killed."
+    with pytest.raises(CardiacSegError, match="The worker was killed"):
+        session.poll()
+    assert not session.running
+    assert (session.study.status == Status.PREDICTED).sum() == 4
+    segment(session)
+    assert (session.study.status == Status.EMPTY).sum() == 0
+
+
+def test_a_correction_is_propagated_from_the_annotation_of_the_last_complete_run(session: Session, engines) -> None:
+    segment(session)
+    session.study.set_slice(3, 2, np.zeros((64, 64), np.uint8), Status.CORRECTED)
+    session.propagate(*CHOICE, start=(3, 2))
+    finish(session)
+    first, second = engines[CHOICE].runs
+    assert first.previous is None
+    assert (second.previous.status == first.annotation.status).all()
+    assert (second.previous.labels[0, 1] == first.annotation.labels[0, 1]).all()
+    assert second.start == (3, 2)
+    assert not session.study.read().labels[3, 2].any()
+
+
+def test_the_same_choice_keeps_the_worker_and_another_ends_it(session: Session, engines) -> None:
+    segment(session)
+    segment(session)
+    assert len(engines) == 1
+    session.segment("cstm", "other", "auto", start=(0, 0))
+    assert engines[CHOICE].closed
+    assert session.running
+
+
+def test_a_run_is_undone_with_its_memory(session: Session, heart: Phantom) -> None:
+    before = session.study.read()
+    segment(session)
+    session.undo()
+    after = session.study.read()
+    assert (after.labels == before.labels).all()
+    assert (after.status == before.status).all()
+    assert not session.study.has_run
+    assert not session.controls((0, 0))["undo"].enabled
+
+
+def test_closing_the_study_cancels_the_run(session: Session, engines) -> None:
+    segment(session, polls=1)
+    session.close_study()
+    assert engines[CHOICE].runs[-1].state is State.CANCELLED
+    assert session.poll() == []
+    assert not engines[CHOICE].closed
+
+
+def test_the_results_are_the_librarys_own(session: Session, heart: Phantom) -> None:
+    segment(session)
+    results = session.results()
+    expected = measure(session.study.read(), heart.cine.patient, session.study.cine.times)
+    assert results.measures == expected
+    session.study.set_phase("es", 2)
+    assert session.results().measures.es_frame == 2
+
+
+def test_frames_that_a_run_has_not_finished_do_not_count(session: Session) -> None:
+    segment(session, polls=3)  # 12 slices: frames 0 to 2 and a part of frame 3
+    finished = (session.study.status != Status.EMPTY).all(axis=1)
+    assert 0 < finished.sum() < 6
+    curve = session.results().curves["LV"]
+    assert (np.isfinite(curve) == finished).all()
+
+
+def test_frames_drawn_by_hand_count_though_slices_beyond_the_heart_stay_empty(heart: Phantom) -> None:
+    by_hand = Segmentation(heart.truth.labels, np.zeros((6, 4), np.uint8), heart.truth.affine)
+    by_hand.status[[0, 2], 1:3] = Status.ANNOTATED
+    assert settled(by_hand) is by_hand
+
+
+def test_next_to_check_goes_round_all_predictions_and_leaves_out_the_accepted(session: Session) -> None:
+    assert session.next_to_check() is None
+    segment(session)
+    places = [session.next_to_check() for _ in range(23)]
+    assert len(set(places)) == 23
+    assert session.next_to_check() == places[0]
+    session.mark_reviewed(*places[1])
+    assert session.next_to_check() == places[2]
+
+
+def test_a_slice_starts_from_its_neighbour(session: Session, heart: Phantom) -> None:
+    session.copy_neighbour(0, 2)
+    assert (session.study.read().labels[0, 2] == heart.truth.labels[0, 1]).all()
+    assert session.study.status[0].tolist() == [0, Status.ANNOTATED, Status.ANNOTATED, 0]
+    with pytest.raises(CardiacSegError, match="slice 2 are empty"):
+        session.copy_neighbour(4, 2)
+
+
+def test_nothing_here_is_a_persons_word(session: Session) -> None:
+    session.mark_empty(0, 3)
+    segment(session)
+    assert session.study.status[0, 3] == Status.ANNOTATED
+    assert not session.study.read().labels[0, 3].any()
+    session.mark_empty(2, 1)
+    assert session.study.status[2, 1] == Status.CORRECTED
+
+
+def test_a_released_slice_is_the_engines_again(session: Session, heart: Phantom) -> None:
+    segment(session)
+    session.mark_empty(2, 1)
+    session.release(2, 1)
+    assert session.controls((2, 1))["propagate"].enabled is False  # nothing differs from what the last run knew
+    segment(session)
+    assert (session.study.read().labels[2, 1] == heart.truth.labels[2, 1]).all()
+
+
+# Buttons
+
+
+def test_without_a_cine_every_button_says_what_to_do() -> None:
+    for control in controls(Situation()).values():
+        assert not control.enabled
+        assert control.tooltip == "Choose or load a cine first."
+
+
+def test_every_disabled_button_gives_its_reason_and_every_enabled_one_its_purpose(session: Session) -> None:
+    for state in (Situation(cine=True), session.situation((0, 0)), Situation(cine=True, running=True)):
+        for control in controls(state).values():
+            assert control.text
+            assert control.tooltip.endswith(".")
+
+
+def test_segment_becomes_cancel_while_a_run_goes_on(session: Session) -> None:
+    assert session.controls((0, 1))["segment"].text == "Segment"
+    segment(session, polls=1)
+    control = session.controls((0, 1))["segment"]
+    assert (control.text, control.enabled) == ("Cancel", True)
+    assert not session.controls((0, 1))["propagate"].enabled
+    assert not session.controls((0, 1))["export"].enabled
+
+
+@pytest.mark.parametrize(
+    ("situation", "button", "reason"),
+    [
+        (Situation(cine=True), "segment", "No slice is annotated"),
+        (Situation(cine=True, fixed=True, missing="PyTorch is not installed."), "segment", "PyTorch is not"),
+        (Situation(cine=True, fixed=True), "propagate", "press Segment first"),
+        (Situation(cine=True, fixed=True, run=True), "propagate", "Nothing was corrected"),
+        (Situation(cine=True, status=Status.EMPTY), "review", "This slice is empty"),
+        (Situation(cine=True, status=Status.PREDICTED), "release", "not fixed by a person"),
+        (Situation(cine=True), "copy", "Show a slice"),
+        (Situation(cine=True), "undo", "no run to undo"),
+        (Situation(cine=True), "next", "Nothing was found yet"),
+        (Situation(cine=True), "export", "nothing to export"),
+    ],
+)
+def test_a_disabled_button_tells_why(situation: Situation, button: str, reason: str) -> None:
+    control = controls(situation)[button]
+    assert not control.enabled
+    assert reason in control.tooltip
+
+
+def test_a_correction_or_an_empty_slice_enables_propagating(session: Session) -> None:
+    segment(session)
+    assert not session.controls((0, 0))["propagate"].enabled
+    session.mark_reviewed(3, 2)
+    assert session.controls((0, 0))["propagate"].enabled
+
+
+def test_texts_are_translated() -> None:
+    assert controls(Situation(), str.upper)["segment"].text == "SEGMENT"
