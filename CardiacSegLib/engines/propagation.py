@@ -68,8 +68,26 @@ class PropagationEngine:
                 f"{cine.name} has no frame {start[0]} with a slice {start[1]}; "
                 f"choose frames 0 to {cine.shape[0] - 1} and slices 0 to {cine.shape[1] - 1} (counted from 0)."
             )
-        run = Run(self, cine, annotation, start, previous)
-        return run.predictions()
+        return Predictions(Run(self, cine, annotation, start, previous))
+
+
+class Predictions(Iterator[SlicePrediction]):
+    """What a run finds, one slice at a time; operator.length_hint tells how many slices are still to come."""
+
+    def __init__(self, run: Run) -> None:
+        self._found, self._left = run.predictions(), sum(len(step) for step in run.steps)
+
+    def __next__(self) -> SlicePrediction:
+        prediction = next(self._found)
+        self._left -= 1
+        return prediction
+
+    def __length_hint__(self) -> int:
+        return self._left
+
+    def close(self) -> None:
+        """Give up the rest, and the memory with it."""
+        self._found.close()
 
 
 class Run:

@@ -1,0 +1,86 @@
+"""Shared memory that leaves nothing behind: blocks with a name that both processes map, and arrays in them.
+
+multiprocessing.shared_memory is not used as it stands. In Python 3.10 to 3.12 it starts a process that tracks the
+blocks, by sys.executable, which in Slicer is a launcher that cannot pass on the tracker's pipe; that process also
+unlinks blocks which are still in use elsewhere; and where /dev/shm is full the first write ends the application.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from ..errors import CardiacSegError
+from .messages import ArrayRef
+
+if os.name != "nt":
+    import _posixshmem
+
+PREFIX = "cseg-"
+ALIGNMENT = 64
+
+
+class Block:
+    """A piece of shared memory. It is freed when nobody maps it any more and, where names are files, it is unlinked."""
+
+    def __init__(self, name: str, memory: mmap.mmap) -> None:
+        self.name, self.memory = name, memory
+
+    @classmethod
+    def create(cls, size: int) -> Block:
+        """A new block of so many bytes. Raises CardiacSegError where there is no room."""
+        name = PREFIX + secrets.token_hex(8)  # macOS takes 30 characters at most
+        try:
+            return cls(name, _open(name, size, new=True))
+        except OSError as error:
+            unlink(name)
+            raise CardiacSegError(
+                f"There is no room for {size / 1e6:.0f} MB of shared memory ({error.strerror or error}); "
+                "close other programs, or give the container more of it, and segment again."
+            ) from error
+
+    @classmethod
+    def attach(cls, name: str, size: int) -> Block:
+        """Map a block that the other process created."""
+        return cls(name, _open(name, size, new=False))
+
+    def array(self, ref: ArrayRef) -> np.ndarray:
+        """The array at a place in the block, without a copy; it keeps the block's memory alive."""
+        return np.ndarray(ref.shape, np.dtype(ref.dtype), self.memory, ref.offset)
+
+
+def _open(name: str, size: int, new: bool) -> mmap.mmap:
+    """Map the memory of that name; Windows frees it by itself with its last user, elsewhere the name lives on."""
+    if os.name == "nt":
+        return mmap.mmap(-1, size, tagname=name)
+    flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if new else 0)
+    descriptor = _posixshmem.shm_open(f"/{name}", flags, mode=0o600)
+    try:
+        if new and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)  # fails here where it is full; a write later would be a bus error
+        elif new:
+            os.ftruncate(descriptor, size)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def unlink(name: str) -> None:
+    """Forget the name, if that has not been done; the memory stays with those who have mapped it."""
+    if os.name != "nt":
+        with suppress(OSError):
+            _posixshmem.shm_unlink(f"/{name}")
+
+
+def layout(block: str, arrays: Sequence[np.ndarray]) -> tuple[list[ArrayRef], int]:
+    """Where the arrays lie in a block one after the other, and the size of the block in bytes."""
+    refs, end = [], 0
+    for array in arrays:
+        refs.append(ArrayRef(block, end, tuple(array.shape), array.dtype.str))
+        end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    return refs, end
