@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from SlicerHost.testing import host, pytest_pyfunc_call  # noqa: F401 (a fixture and a hook of pytest)
 
 from CardiacSegLib.cine import Cine
 

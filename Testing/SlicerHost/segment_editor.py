@@ -1,0 +1,464 @@
+"""Stand-in for qMRMLSegmentEditorWidget on trame-slicer's effects: a segment table, tools, brush size, undo.
+
+The history is Slicer's own vtkSegmentationHistory: it belongs to the vtkSegmentation and is empty in another frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6.QtCore import Property
+from trame_slicer.segmentation import (
+    SegmentationEffectDraw,
+    SegmentationEffectErase,
+    SegmentationEffectPaint,
+    SegmentationEffectScissors,
+    SegmentationEffectThreshold,
+)
+
+from .ctk_widgets import ctkSliderWidget, value_property
+from .mrml_widgets import qMRMLNodeComboBox, qMRMLWidget
+
+EFFECTS = {
+    "Threshold": SegmentationEffectThreshold,
+    "Paint": SegmentationEffectPaint,
+    "Draw": SegmentationEffectDraw,
+    "Erase": SegmentationEffectErase,
+    "Scissors": SegmentationEffectScissors,
+}
+DIGITS = 10
+
+
+class qSlicerSegmentEditorAbstractEffect(QtCore.QObject):
+    """A tool by its name; its parameters are kept in the segment editor node as Slicer keeps them."""
+
+    def __init__(self, name: str, widget: qMRMLSegmentEditorWidget) -> None:
+        super().__init__(widget)
+        self._name = name
+        self._widget = widget
+
+    name = Property(str, lambda self: self._name)
+
+    def parameter(self, name: str) -> str:
+        return self._widget.mrmlSegmentEditorNode().GetAttribute(f"{self._name}.{name}") or ""
+
+    def setParameter(self, name: str, value: Any) -> None:
+        self._widget.mrmlSegmentEditorNode().SetAttribute(f"{self._name}.{name}", str(value))
+        self._widget._apply_parameters()
+
+
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """Edits a segmentation node on a source volume, as the segment editor node says."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._segmentation: Any = None
+        self._volume: Any = None
+        self._read_only = False
+        self._states = 10
+        self._active: qSlicerSegmentEditorAbstractEffect | None = None
+        self._effects = {name: qSlicerSegmentEditorAbstractEffect(name, self) for name in EFFECTS}
+        self._history = slicer.vtkSegmentationHistory()
+        self._keys: list[QtGui.QShortcut] = []
+        self._updating = False
+        self._build()
+
+    @property
+    def _editor(self) -> Any:
+        return slicer.app._core.segmentation_editor
+
+    def _build(self) -> None:
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._node_row, self._volume_row = qMRMLNodeComboBox(), qMRMLNodeComboBox()
+        for box, kind in ((self._node_row, "vtkMRMLSegmentationNode"), (self._volume_row, "vtkMRMLScalarVolumeNode")):
+            box.nodeTypes = [kind]
+            box.noneEnabled = True
+            layout.addWidget(box)
+        self._node_row.currentNodeChanged.connect(lambda node: self._updating or self.setSegmentationNode(node))
+        self._volume_row.currentNodeChanged.connect(lambda node: self._updating or self.setSourceVolumeNode(node))
+        self._table = QtWidgets.QTableWidget(0, 2)
+        self._table.setHorizontalHeaderLabels(["", "Name"])
+        self._table.horizontalHeader().setStretchLastSection(True)
+        self._table.setColumnWidth(0, 28)
+        self._table.verticalHeader().hide()
+        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
+        self._table.setSelectionMode(QtWidgets.QAbstractItemView.SingleSelection)
+        self._table.setMaximumHeight(130)
+        self._table.itemSelectionChanged.connect(self._on_row)
+        self._table.itemChanged.connect(self._on_renamed)
+        layout.addLayout(self._segment_buttons())
+        layout.addWidget(self._table)
+        layout.addLayout(self._effect_buttons())
+        self._size = ctkSliderWidget()
+        self._size.prefix, self._size.suffix = "Brush ", "%"
+        self._size.minimum, self._size.maximum, self._size.value = 0.5, 30.0, 3.0
+        self._size.valueChanged.connect(self._on_size)
+        self._apply = QtWidgets.QPushButton("Apply")
+        self._apply.clicked.connect(lambda: self._effect(SegmentationEffectThreshold).apply())
+        layout.addWidget(self._size)
+        layout.addWidget(self._apply)
+        self._show_options()
+
+    def _segment_buttons(self) -> QtWidgets.QLayout:
+        row = QtWidgets.QHBoxLayout()
+        self._add, self._remove = QtWidgets.QPushButton("Add"), QtWidgets.QPushButton("Remove")
+        self._switch = QtWidgets.QToolButton()
+        self._switch.text = "→"
+        self._add.clicked.connect(self._on_add)
+        self._remove.clicked.connect(self._on_remove)
+        for button in (self._add, self._remove, self._switch):
+            row.addWidget(button)
+        return row
+
+    def _effect_buttons(self) -> QtWidgets.QLayout:
+        row = QtWidgets.QHBoxLayout()
+        self._buttons: dict[str, QtWidgets.QToolButton] = {}
+        for name in EFFECTS:
+            button = QtWidgets.QToolButton()
+            button.text = button.toolTip = name
+            button.objectName = name
+            button.checkable = True
+            button.clicked.connect(lambda checked, name=name: self.setActiveEffectByName(name if checked else ""))
+            row.addWidget(button)
+            self._buttons[name] = button
+        self._undo, self._redo = QtWidgets.QToolButton(), QtWidgets.QToolButton()
+        self._undo.text, self._redo.text = "Undo", "Redo"
+        self._undo.clicked.connect(self.undo)
+        self._redo.clicked.connect(self.redo)
+        row.addWidget(self._undo)
+        row.addWidget(self._redo)
+        return row
+
+    segmentationNodeSelectorVisible = Property(
+        bool, lambda s: not s._node_row.isHidden(), lambda s, v: s._node_row.setVisible(v)
+    )
+    sourceVolumeNodeSelectorVisible = Property(
+        bool, lambda s: not s._volume_row.isHidden(), lambda s, v: s._volume_row.setVisible(v)
+    )
+    switchToSegmentationsButtonVisible = Property(
+        bool, lambda s: not s._switch.isHidden(), lambda s, v: s._switch.setVisible(v)
+    )
+    addRemoveSegmentButtonsVisible = Property(
+        bool, lambda s: not s._add.isHidden(), lambda s, v: (s._add.setVisible(v), s._remove.setVisible(v))
+    )
+    undoEnabled = Property(bool, lambda s: not s._undo.isHidden(), lambda s, v: s.setUndoEnabled(v))
+    maximumNumberOfUndoStates = Property(int, lambda s: s._states, lambda s, v: s.setMaximumNumberOfUndoStates(v))
+    readOnly = value_property(bool, "_read_only", "_refresh")
+
+    def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
+        self._node_row.setVisible(visible)
+
+    def setSourceVolumeNodeSelectorVisible(self, visible: bool) -> None:
+        self._volume_row.setVisible(visible)
+
+    def setSwitchToSegmentationsButtonVisible(self, visible: bool) -> None:
+        self._switch.setVisible(visible)
+
+    def setAddRemoveSegmentButtonsVisible(self, visible: bool) -> None:
+        self._add.setVisible(visible)
+        self._remove.setVisible(visible)
+
+    def setUndoEnabled(self, enabled: bool) -> None:
+        self._undo.setVisible(enabled)
+        self._redo.setVisible(enabled)
+
+    def setMaximumNumberOfUndoStates(self, states: int) -> None:
+        self._states = states
+        self._history.SetMaximumNumberOfStates(states)
+
+    def setReadOnly(self, read_only: bool) -> None:
+        self.readOnly = read_only
+
+    def setEffectNameOrder(self, names: Any) -> None:
+        for name, button in self._buttons.items():
+            button.setVisible(name in names or self._unordered)
+        self._order = list(names)
+
+    def effectNameOrder(self) -> tuple:
+        return tuple(self._order)
+
+    def setUnorderedEffectsVisible(self, visible: bool) -> None:
+        self._unordered = visible
+        for name, button in self._buttons.items():
+            button.setVisible(visible or name in self._order)
+
+    def unorderedEffectsVisible(self) -> bool:
+        return self._unordered
+
+    _unordered = True
+    _order: list[str] = []  # noqa: RUF012
+
+    def availableEffectNames(self) -> tuple:
+        return tuple(EFFECTS)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        super().setMRMLScene(scene)
+        self._node_row.setMRMLScene(scene)
+        self._volume_row.setMRMLScene(scene)
+        if scene is not None:
+            self._observe_scene(scene)
+        self.updateWidgetFromMRML()
+
+    def _observe_scene(self, scene: Any) -> None:
+        tag = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.setSegmentationNode(None))
+        self.destroyed.connect(lambda *_: scene.RemoveObserver(tag))
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self._node
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        if node is not self._node:
+            self._node = node
+            self._watch()
+            self.updateWidgetFromMRML()
+
+    def _watch(self) -> None:
+        self._unobserve()
+        if self._node is not None:
+            self._observe(self._node, vtk.vtkCommand.ModifiedEvent, lambda *_: self.updateWidgetFromMRML())
+        if self._segmentation is not None:
+            node_class, segmentation_class = slicer.vtkMRMLSegmentationNode, slicer.vtkSegmentation
+            self._observe(self._segmentation, node_class.SegmentationChangedEvent, lambda *_: self._on_exchanged())
+            events = (
+                segmentation_class.SegmentAdded,
+                segmentation_class.SegmentRemoved,
+                segmentation_class.SegmentModified,
+            )
+            for event in events:
+                self._observe(self._segmentation, event, lambda *_: self._refresh())
+
+    def updateWidgetFromMRML(self) -> None:
+        """Take over what the segment editor node names."""
+        if self._node is None or self._updating:
+            return
+        if self._node.GetSegmentationNode() is not self._segmentation:
+            self._take_segmentation(self._node.GetSegmentationNode())
+        if self._node.GetSourceVolumeNode() is not self._volume:
+            self._take_volume(self._node.GetSourceVolumeNode())
+        self._apply_parameters()
+        if (self._node.GetActiveEffectName() or "") != (self._active.name if self._active else ""):
+            self.setActiveEffectByName(self._node.GetActiveEffectName() or "")
+        self._refresh()
+
+    def segmentationNode(self) -> Any:
+        return self._segmentation
+
+    def segmentationNodeID(self) -> str:
+        return self._segmentation.GetID() if self._segmentation is not None else ""
+
+    def setSegmentationNode(self, node: Any) -> None:
+        if self._node is None:
+            return
+        self._node.SetAndObserveSegmentationNode(node)
+        self.updateWidgetFromMRML()
+
+    def setSegmentationNodeID(self, node_id: str) -> None:
+        self.setSegmentationNode(self._scene.GetNodeByID(node_id))
+
+    def sourceVolumeNode(self) -> Any:
+        return self._volume
+
+    def sourceVolumeNodeID(self) -> str:
+        return self._volume.GetID() if self._volume is not None else ""
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        if self._node is None:
+            return
+        self._node.SetAndObserveSourceVolumeNode(node)
+        self.updateWidgetFromMRML()
+
+    def setSourceVolumeNodeID(self, node_id: str) -> None:
+        self.setSourceVolumeNode(self._scene.GetNodeByID(node_id))
+
+    def _take_segmentation(self, node: Any) -> None:
+        self.setActiveEffect(None)
+        self._segmentation = node
+        self._history.SetSegmentation(node.GetSegmentation() if node is not None else None)
+        self._watch()
+        self._update_selector(self._node_row, node)
+        self._attach()
+        ids = node.GetSegmentation().GetSegmentIDs() if node is not None else ()
+        if ids and self._node.GetSelectedSegmentID() not in ids:
+            self._node.SetSelectedSegmentID(ids[0])
+
+    def _take_volume(self, node: Any) -> None:
+        self._volume = node
+        self._update_selector(self._volume_row, node)
+        self._attach()
+
+    def _update_selector(self, selector: qMRMLNodeComboBox, node: Any) -> None:
+        self._updating = True
+        selector.setCurrentNode(node)
+        self._updating = False
+
+    def _attach(self) -> None:
+        """Hand segmentation and volume to trame-slicer's editor, with Slicer's history before every change."""
+        if self._segmentation is None or self._volume is None:
+            return
+        self._editor.set_active_segmentation(self._segmentation, self._volume)
+        modifier = self._editor.active_segment_modifier
+        apply = modifier.apply_labelmap
+
+        def apply_with_history(*arguments: Any, **keywords: Any) -> None:
+            self._history.SaveState()
+            apply(*arguments, **keywords)
+            self._refresh()
+
+        modifier.apply_labelmap = apply_with_history
+
+    def _on_exchanged(self) -> None:
+        """Another frame: its segmentation has no history yet."""
+        self._history.SetSegmentation(self._segmentation.GetSegmentation())
+        self._history.RemoveAllStates()
+        self._refresh()
+
+    def currentSegmentID(self) -> str:
+        return (self._node.GetSelectedSegmentID() or "") if self._node is not None else ""
+
+    def setCurrentSegmentID(self, segment_id: str) -> None:
+        self._node.SetSelectedSegmentID(segment_id)
+        self._refresh()
+
+    def activeEffect(self) -> Any:
+        return self._active
+
+    def effectByName(self, name: str) -> Any:
+        return self._effects.get(name)
+
+    def setActiveEffect(self, effect: Any) -> None:
+        self.setActiveEffectByName(effect.name if effect is not None else "")
+
+    def setActiveEffectByName(self, name: str) -> None:
+        """Activate the tool; without segmentation, volume and segment there is none to activate."""
+        ready = self._segmentation is not None and self._volume is not None and self.currentSegmentID()
+        name = name if name in EFFECTS and ready and not self._read_only else ""
+        if name == (self._active.name if self._active else ""):
+            self._show_options()
+            return
+        self._active = self._effects.get(name)
+        if name:
+            self._editor.set_active_segment_id(self.currentSegmentID())
+            self._editor.set_active_effect_type(EFFECTS[name])
+            self._apply_parameters()
+        else:
+            self._editor.deactivate_effect()
+        if self._node is not None:
+            self._node.SetActiveEffectName(name)
+        self._show_options()
+
+    def _effect(self, kind: type) -> Any:
+        return self._editor.get_effect(kind)
+
+    def _on_size(self, percent: float) -> None:
+        for name in ("Paint", "Erase"):
+            self._effect(EFFECTS[name]).set_brush_diameter(percent)
+
+    def _apply_parameters(self) -> None:
+        """What the module wrote for the brush: absolute size in mm or part of the view, sphere."""
+        if self._node is None or self._active is None or self._active.name not in ("Paint", "Erase"):
+            return
+        from trame_slicer.segmentation import BrushDiameterMode
+
+        prefix, effect = "Paint", self._effect(EFFECTS[self._active.name])
+        absolute = self._node.GetAttribute(f"{prefix}.BrushDiameterIsRelative") == "0"
+        size = self._node.GetAttribute(
+            f"{prefix}.BrushAbsoluteDiameter" if absolute else f"{prefix}.BrushRelativeDiameter"
+        )
+        mode = BrushDiameterMode.Absolute if absolute else BrushDiameterMode.ScreenRelative
+        effect.set_brush_diameter(float(size) if size else self._size.value, mode)
+        effect.set_use_sphere_brush(self._node.GetAttribute(f"{prefix}.BrushSphere") == "1")
+
+    def _show_options(self) -> None:
+        name = self._active.name if self._active else ""
+        for each, button in self._buttons.items():
+            button.checked = each == name
+        self._size.setVisible(name in ("Paint", "Erase"))
+        self._apply.setVisible(name == "Threshold")
+
+    def undo(self) -> None:
+        self._history.RestorePreviousState()
+        self._refresh()
+
+    def redo(self) -> None:
+        self._history.RestoreNextState()
+        self._refresh()
+
+    def saveStateForUndo(self) -> None:
+        self._history.SaveState()
+
+    def setupViewObservations(self) -> None:
+        """The tools observe the views through MRML already."""
+
+    def removeViewObservations(self) -> None:
+        self.setActiveEffect(None)
+
+    def installKeyboardShortcuts(self, parent: Any = None) -> None:
+        """Digits choose a segment, z and y undo and redo, the tools' keys, as in Slicer."""
+        if self._keys:
+            return
+        window = parent or slicer.util.mainWindow()
+        slots = {"z": self.undo, "y": self.redo, "Escape": lambda: self.setActiveEffect(None)}
+        slots |= {str(d): (lambda d=d: self._choose_row((d or DIGITS) - 1)) for d in range(DIGITS)}
+        for number, name in enumerate(EFFECTS, start=1):
+            slots[f"Shift+{number}"] = lambda name=name: self.setActiveEffectByName(name)
+        for keys, slot in slots.items():
+            shortcut = QtGui.QShortcut(QtGui.QKeySequence(keys), window)
+            shortcut.activated.connect(slot)
+            self._keys.append(shortcut)
+
+    def uninstallKeyboardShortcuts(self) -> None:
+        for shortcut in self._keys:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._keys.clear()
+
+    def _choose_row(self, row: int) -> None:
+        if row < self._table.rowCount:
+            self._table.selectRow(row)
+
+    def _refresh(self) -> None:
+        """Show the segments, the chosen one, and whether there is something to undo."""
+        if self._updating:
+            return
+        self._updating = True
+        segmentation = self._segmentation.GetSegmentation() if self._segmentation is not None else None
+        ids = segmentation.GetSegmentIDs() if segmentation is not None else ()
+        self._table.setRowCount(len(ids))
+        for row, segment_id in enumerate(ids):
+            segment = segmentation.GetSegment(segment_id)
+            color, name = QtWidgets.QTableWidgetItem(), QtWidgets.QTableWidgetItem(segment.GetName())
+            color.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+            color.setFlags(QtCore.Qt.ItemIsEnabled | QtCore.Qt.ItemIsSelectable)
+            color.setData(QtCore.Qt.UserRole, segment_id)
+            self._table.setItem(row, 0, color)
+            self._table.setItem(row, 1, name)
+        if self.currentSegmentID() in ids:
+            self._table.selectRow(list(ids).index(self.currentSegmentID()))
+            if self._editor.active_segment_modifier is not None:
+                self._editor.set_active_segment_id(self.currentSegmentID())
+        self._undo.enabled = bool(self._history.IsRestorePreviousStateAvailable())
+        self._redo.enabled = bool(self._history.IsRestoreNextStateAvailable())
+        for button in (*self._buttons.values(), self._add):
+            button.enabled = segmentation is not None and self._volume is not None and not self._read_only
+        self._updating = False
+
+    def _on_row(self) -> None:
+        rows = {i.row() for i in self._table.selectedIndexes()}
+        if rows and not self._updating:
+            self.setCurrentSegmentID(self._table.item(rows.pop(), 0).data(QtCore.Qt.UserRole))
+
+    def _on_renamed(self, item: Any) -> None:
+        if not self._updating and item.column() == 1:
+            segment_id = self._table.item(item.row(), 0).data(QtCore.Qt.UserRole)
+            self._segmentation.GetSegmentation().GetSegment(segment_id).SetName(item.text())
+
+    def _on_add(self) -> None:
+        self.setCurrentSegmentID(self._segmentation.GetSegmentation().AddEmptySegment())
+
+    def _on_remove(self) -> None:
+        self._segmentation.GetSegmentation().RemoveSegment(self.currentSegmentID())

@@ -1,0 +1,256 @@
+"""The pytest fixture `host`: the stand-in application with an empty scene, and hands to work it with.
+
+A test that asks for `host` runs inside the application's event loop. It fails on an exception in a slot or an observer,
+and on a message box that nobody answered.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WAIT = 10.0
+
+
+class Host:
+    """Works the application as a user does: clicks, types, drags; and looks at it."""
+
+    def __init__(self) -> None:
+        from . import application
+
+        self.app = application.start()
+        self.application = application
+        self.window = self.app._window
+        self.messages: list[str] = []
+        self.unanswered: list[str] = []
+        self.errors: list[str] = []
+        self._answers: list[str] = []
+        self._watch = _DialogWatch(self)
+        self._loaded: list[Any] = []
+
+    @property
+    def scene(self) -> Any:
+        return self.app.mrmlScene()
+
+    def load(self, path: str | Path) -> Any:
+        """Load a scripted module by its file, show its panel; gives the panel's Python object."""
+        module = self.application.load_module(path)
+        self._loaded.append(module)
+        self.window.resize(1360, 900)
+        self.window.show()
+        self.window._select(module.name)
+        self.settle()
+        return module.widgetRepresentation().self()
+
+    def settle(self, seconds: float = 0.0) -> None:
+        """Let the event loop work until nothing is left to do, for at least these seconds."""
+        end = time.monotonic() + max(seconds, 0.02)
+        while time.monotonic() < end:
+            self.app.processEvents()
+            time.sleep(0.002)
+
+    def wait(self, condition: Callable[[], Any], seconds: float = WAIT) -> Any:
+        """Wait until the condition holds and give its value; fails after some seconds."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f"waited {seconds} s in vain")
+            self.settle()
+        return value
+
+    def click(self, widget: Any, position: Any = None) -> None:
+        """Click with the left button on the middle of a widget, or on a point of it."""
+        import qt
+        from PySide6.QtTest import QTest
+
+        assert widget.isVisible(), f"{widget.objectName} is not to be seen"
+        assert widget.isEnabled(), f"{widget.objectName} is disabled: {widget.toolTip}"
+        point = position or _clickable(widget)
+        QTest.mouseClick(widget, qt.Qt.LeftButton, qt.Qt.NoModifier, point)
+        self.settle()
+
+    def type(self, widget: Any, text: str) -> None:
+        """Type a text; a line or box has what was in it replaced."""
+        from PySide6.QtTest import QTest
+
+        widget.setFocus()
+        if hasattr(widget, "selectAll"):
+            widget.selectAll()
+        QTest.keyClicks(widget, text)
+        self.settle()
+
+    def key(self, name: str, widget: Any = None) -> None:
+        """Press a key such as "Escape", "Ctrl+Z" or "n" in a widget, or in the main window."""
+        import qt
+        from PySide6.QtTest import QTest
+
+        QTest.keySequence(widget or self.window, qt.QKeySequence(name))
+        self.settle()
+
+    def slice_view(self, name: str = "Red") -> Any:
+        return self.app.layoutManager().sliceWidget(name).sliceView()
+
+    def pixel_of(self, position: Any, name: str = "Red") -> Any:
+        """The point of a slice view that shows this position (RAS, mm)."""
+        import qt
+        import vtk
+
+        to_view = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(self.slice_view(name).mrmlSliceNode().GetXYToRAS(), to_view)
+        x, y = to_view.MultiplyPoint((*position, 1.0))[:2]
+        return qt.QPoint(round(x), self.slice_view(name).height - 1 - round(y))
+
+    def drag(self, points: list, name: str = "Red", button: Any = None) -> None:
+        """Drag with the mouse in a slice view through points (pixels, or positions in mm as three numbers)."""
+        import qt
+        from PySide6.QtTest import QTest
+
+        view = self.slice_view(name)
+        pixels = [self.pixel_of(p, name) if isinstance(p, (tuple, list)) and len(p) == 3 else p for p in points]
+        button = button or qt.Qt.LeftButton
+        QTest.mouseMove(view, pixels[0])
+        self.settle()
+        QTest.mousePress(view, button, qt.Qt.NoModifier, pixels[0])
+        for pixel in pixels[1:]:
+            move = qt.QMouseEvent(
+                qt.QEvent.MouseMove, qt.QPointF(pixel), qt.QPointF(view.mapToGlobal(pixel)), qt.Qt.NoButton, button,
+                qt.Qt.NoModifier,
+            )  # fmt: skip
+            qt.QApplication.sendEvent(view, move)
+        QTest.mouseRelease(view, button, qt.Qt.NoModifier, pixels[-1])
+        self.settle()
+
+    def answer(self, *buttons: str) -> None:
+        """The next dialogs are answered by these buttons, one each, by their text."""
+        self._answers += buttons
+
+    def picture(self, widget: Any = None, path: str | Path | None = None) -> Any:
+        """A picture (height, width, 3) of the whole window, or of a widget; saved where a path is given."""
+        import numpy
+        import qt
+
+        self.settle()
+        image = (widget or self.window).grab().toImage().convertToFormat(qt.QImage.Format_RGB888)
+        if path is not None:
+            image.save(str(path))
+        pixels = numpy.frombuffer(image.constBits(), numpy.uint8).reshape(image.height(), image.bytesPerLine())
+        return pixels[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
+
+    def save_scene(self, path: str | Path) -> None:
+        assert self.scene.WriteToMRB(str(path), None), f"{path} was not written"
+
+    def load_scene(self, path: str | Path) -> None:
+        import slicer
+
+        slicer.util.loadScene(str(path))
+        self.settle()
+
+    def end(self) -> None:
+        """Destroy the panels and empty the scene, as when Slicer ends."""
+        self._answers.clear()
+        for module in self._loaded:
+            module._destroy_panel()
+        self._loaded.clear()
+        self.window._selected = ""
+        self.scene.Clear(0)
+        self.settle()
+        self._watch.end()
+
+
+def _clickable(widget: Any) -> Any:
+    """Where a user would click: the box of a check box, the title of a collapsible button, the middle of others."""
+    import ctk
+    import qt
+
+    if isinstance(widget, (qt.QCheckBox, qt.QRadioButton)):
+        return qt.QPoint(8, widget.height // 2)
+    if isinstance(widget, ctk.ctkCollapsibleButton):
+        return qt.QPoint(30, 10)
+    return widget.rect.center()
+
+
+def _DialogWatch(host: Host) -> Any:
+    """An event filter that answers each dialog, or closes it and notes that nobody answered."""
+    import qt
+
+    class Watch(qt.QObject):
+        def eventFilter(self, target: Any, event: Any) -> bool:
+            if event.type() == qt.QEvent.Show and isinstance(target, qt.QDialog) and target.modal:
+                qt.QTimer.singleShot(0, lambda: self.answer(target))
+            return False
+
+        def answer(self, dialog: Any) -> None:
+            if isinstance(dialog, qt.QProgressDialog):
+                return
+            text = dialog.text if isinstance(dialog, qt.QMessageBox) else dialog.windowTitle
+            host.messages.append(text)
+            wanted = host._answers.pop(0) if host._answers else None
+            buttons = [b for b in dialog.findChildren(qt.QPushButton) if b.text.replace("&", "") == wanted]
+            if buttons:
+                buttons[0].click()
+            else:
+                host.unanswered.append(f"{text!r} (answer: {wanted})")
+                dialog.reject()
+
+        def end(self) -> None:
+            host.app.removeEventFilter(self)
+
+    watch = Watch()
+    host.app.installEventFilter(watch)
+    return watch
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """The application with an empty scene; its panels are destroyed and its scene is emptied after the test."""
+    if sys.platform.startswith("linux"):
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"
+        os.environ.pop("DISPLAY", None)
+    for package in ("PySide6", "slicer", "trame_slicer"):
+        pytest.importorskip(package, reason=f"{package} is not installed; python3 run.py test installs it")
+    made = Host()
+    made.scene.Clear(0)
+    yield made
+    made.end()
+    assert not made.unanswered, f"messages left unanswered: {made.unanswered}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:
+    """Run the tests that use `host` inside app.exec(), where deleteLater and timers work as in Slicer."""
+    host = pyfuncitem.funcargs.get("host")
+    if not isinstance(host, Host):
+        return None
+    import qt
+
+    outcome: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            names = pyfuncitem._fixtureinfo.argnames
+            pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            host.app.quit()
+
+    before, sys.excepthook = (
+        sys.excepthook,
+        lambda *error: host.errors.append("".join(traceback.format_exception(*error))),
+    )
+    try:
+        qt.QTimer.singleShot(0, body)
+        host.app.exec()
+    finally:
+        sys.excepthook = before
+    if outcome:
+        raise outcome[0]
+    assert not host.errors, "exceptions in slots or observers:\n" + "\n".join(host.errors)
+    return True
