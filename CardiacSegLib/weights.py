@@ -6,13 +6,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from .atomic import atomic_path
 from .errors import CardiacSegError
+
+if TYPE_CHECKING:  # the cards can be read where PyTorch is not installed yet
+    from torch import nn
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
 
@@ -114,6 +114,6 @@ def load_weights(network: nn.Module, card: WeightsCard) -> None:
         raise CardiacSegError(f"The weights {card.path} differ from their card; install them again.")
     try:
         state = load(content)
-        network.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()})
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except Exception as error:
         raise CardiacSegError(f"The weights {card.path} do not fit the network {card.network} {card.size}.") from error

@@ -446,3 +446,37 @@ def test_an_edited_proxy_does_not_overwrite_the_status_of_its_frame(study: mrml.
     paint(study, 0, 1)  # after which Slicer copies the proxy with its attributes to the item
     step_through(study)
     assert study.masks.GetNthDataNode(0).GetAttribute("CardiacSeg.Status") == "0 0 4 0"
+
+
+# Views
+
+
+def test_a_view_is_turned_to_the_stack_and_knows_its_slice(scene, oblique_cine: Cine) -> None:
+    view = slicer.vtkMRMLSliceNode()
+    mrml.face_stack(view, oblique_cine)
+    for z in range(4):
+        mrml.show_slice(view, oblique_cine, z)
+        assert mrml.slice_in_view(view, oblique_cine) == z
+        for corner in ([0, 0, z, 1], [8, 6, z, 1]):  # every pixel of the slice lies in the view's plane
+            ras = np.diag([-1, -1, 1, 1]) @ oblique_cine.affine @ corner
+            matrix = vtk.vtkMatrix4x4()
+            vtk.vtkMatrix4x4.Invert(view.GetSliceToRAS(), matrix)
+            assert matrix.MultiplyPoint(ras)[2] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_view_beside_the_stack_or_across_it_shows_no_slice(scene, oblique_cine: Cine) -> None:
+    view = slicer.vtkMRMLSliceNode()
+    mrml.face_stack(view, oblique_cine)
+    view.SetSliceOffset(view.GetSliceOffset() + 100)
+    assert mrml.slice_in_view(view, oblique_cine) is None
+    view.SetOrientationToSagittal()
+    assert mrml.slice_in_view(view, oblique_cine) is None
+
+
+def test_the_patients_left_is_shown_on_the_right(scene, oblique_cine: Cine) -> None:
+    view = slicer.vtkMRMLSliceNode()
+    for flip in ([1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, -1]):
+        cine = Cine(oblique_cine.frames, np.diag([1.5, 1.5, 8, 1]) * np.array([*flip, 1]), oblique_cine.times)
+        mrml.face_stack(view, cine)
+        assert [view.GetSliceToRAS().GetElement(row, 0) for row in range(3)] == [-1, 0, 0]
+        assert [view.GetSliceToRAS().GetElement(row, 1) for row in range(3)] == [0, 1, 0]

@@ -1,0 +1,51 @@
+"""Slice views turned to the acquisition plane, so that one slice of the cine fills the view and is known by number."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from ..cine import Cine
+from .space import LPS_TO_RAS, array_of
+
+_RIGHT, _DOWN = np.array([-1.0, -0.5, 0.0]), np.array([0.0, -0.3, -1.0])
+"""On the screen (RAS): the patient's left and back to the right, feet and back down, as short axes are shown."""
+_SAME_PLANE = 0.99  # cosine between the view's and the stack's normal
+
+
+def face_stack(view: slicer.vtkMRMLSliceNode, cine: Cine) -> None:
+    """Turn the view to the acquisition plane, rows and columns along the screen, and show the middle slice."""
+    axes = LPS_TO_RAS[:3, :3] @ cine.affine[:3, :3] / cine.spacing
+    x, y = axes[:, 0], axes[:, 1]
+    straight, swapped = (abs(right @ _RIGHT) + abs(down @ _DOWN) for right, down in ((x, y), (y, x)))
+    right, down = (y, x) if swapped > straight else (x, y)
+    right, down = right * np.sign(right @ _RIGHT or 1), down * np.sign(down @ _DOWN or 1)
+    matrix = view.GetSliceToRAS()
+    matrix.Identity()
+    for row in range(3):
+        matrix.SetElement(row, 0, right[row])
+        matrix.SetElement(row, 1, -down[row])
+        matrix.SetElement(row, 2, np.cross(right, -down)[row])
+        matrix.SetElement(row, 3, _centre(cine, cine.shape[1] // 2)[row])
+    view.UpdateMatrices()
+
+
+def slice_in_view(view: slicer.vtkMRMLSliceNode, cine: Cine) -> int | None:
+    """The slice of the cine that the view shows; None where it is turned away or beyond the stack."""
+    to_ras = array_of(view.GetSliceToRAS())
+    normal = np.cross(*(LPS_TO_RAS[:3, :3] @ cine.affine[:3, :2]).T)
+    if abs(to_ras[:3, 2] @ normal) < _SAME_PLANE * np.linalg.norm(normal):
+        return None
+    z = round(float((np.linalg.inv(LPS_TO_RAS @ cine.affine) @ to_ras[:, 3])[2]))
+    return z if 0 <= z < cine.shape[1] else None
+
+
+def show_slice(view: slicer.vtkMRMLSliceNode, cine: Cine, z: int) -> None:
+    """Move the view along its normal to a slice of the cine."""
+    view.JumpSliceByOffsetting(*_centre(cine, z))
+
+
+def _centre(cine: Cine, z: int) -> np.ndarray:
+    """The middle of a slice in RAS."""
+    _, _, rows, columns = cine.shape
+    return (LPS_TO_RAS @ cine.affine @ [(columns - 1) / 2, (rows - 1) / 2, z, 1])[:3]
