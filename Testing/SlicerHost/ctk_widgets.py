@@ -73,12 +73,12 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
     def sizeHint(self) -> QtCore.QSize:
         layout = self.layout()
-        inner = layout.sizeHint() if layout and self.checked else QtCore.QSize(100, self._height)
+        inner = layout.totalSizeHint() if layout and self.checked else QtCore.QSize(100, self._height)
         return QtCore.QSize(max(inner.width(), 100), max(inner.height(), self._height))
 
     def minimumSizeHint(self) -> QtCore.QSize:
         layout = self.layout()
-        return layout.minimumSize() if layout and self.checked else QtCore.QSize(20, self._height)
+        return layout.totalMinimumSize() if layout and self.checked else QtCore.QSize(20, self._height)
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() < self._height
