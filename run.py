@@ -1,7 +1,8 @@
-"""From a fresh clone: `python3 run.py demo`, `test` or `setup`; needs Python 3.10 to 3.12 and nothing else."""
+"""From a fresh clone: `python3 run.py demo`, `test`, `panel` or `setup`; needs Python 3.10 to 3.12, nothing else."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
@@ -17,17 +18,30 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed.txt"
 RESULTS = Path("results", "demo")
 SAMPLE = Path("Resources", "SampleData")
+# What Qt and VTK need of the system: library -> Debian package.
+OFFSCREEN = {
+    "libEGL.so.1": "libegl1", "libGL.so.1": "libgl1 libgl1-mesa-dri", "libxkbcommon.so.0": "libxkbcommon0",
+    "libdbus-1.so.3": "libdbus-1-3", "libfontconfig.so.1": "libfontconfig1 fonts-dejavu-core",
+    "libglib-2.0.so.0": "libglib2.0-0",
+}  # fmt: skip
+WINDOW = {
+    "libxcb-cursor.so.0": "libxcb-cursor0", "libxcb-icccm.so.4": "libxcb-icccm4", "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1", "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0", "libxcb-xkb.so.1": "libxcb-xkb1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+}  # fmt: skip
 USAGE = """Usage: python3 run.py COMMAND
 
   demo           propagate the annotated frame of the bundled cine over the whole heart cycle and measure it
   test [ARGS]    ruff and the tests; ARGS go to pytest
+  panel          the panel of the Slicer module in a window, with the bundled cine; it is not 3D Slicer
   setup          only make .venv and install into it
 """
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    commands = {"demo": demo, "test": test, "setup": lambda _: 0}
+    commands = {"demo": demo, "test": test, "panel": panel, "setup": lambda _: 0}
     if arguments and arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -36,8 +50,10 @@ def main(arguments: list[str]) -> int:
         return 2
     if not (3, 10) <= sys.version_info[:2] <= (3, 12):
         return fail(f"This is Python {sys.version.split()[0]}, but CardiacSeg needs 3.10 to 3.12; run it with that.")
+    if arguments[0] == "panel" and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        return fail("There is no display to open a window on; run this where there is a screen, or with xvfb-run.")
     try:
-        return setup() or commands[arguments[0]](arguments[1:])
+        return setup(arguments[0]) or commands[arguments[0]](arguments[1:])
     except KeyboardInterrupt:
         return 130
 
@@ -48,12 +64,15 @@ def fail(sentence: str) -> int:
     return 1
 
 
-def setup() -> int:
-    """Make .venv and install into it, unless that was done with the same requirements; returns the exit code."""
-    if PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == requirements():
-        return 0
-    began = time.monotonic()
-    return make_venv() or install() or system_libraries() or finish(began)
+def setup(command: str = "setup") -> int:
+    """Make .venv and install what the command needs, unless that was done before; returns the exit code."""
+    extras = "cli,train,test,panel" if command in ("test", "panel") else "cli,train,test"
+    done = STAMP.read_text(encoding="utf-8").split() if PYTHON.exists() and STAMP.exists() else []
+    if done[:1] != [requirements()] or not done[-1].startswith(extras):
+        began = time.monotonic()
+        if code := make_venv() or install(extras) or system_libraries() or finish(began, extras):
+            return code
+    return window_libraries(command)
 
 
 def requirements() -> str:
@@ -62,9 +81,9 @@ def requirements() -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def finish(began: float) -> int:
-    """Note that all is installed."""
-    STAMP.write_text(requirements(), encoding="utf-8")
+def finish(began: float, extras: str) -> int:
+    """Note what is installed."""
+    STAMP.write_text(f"{requirements()} {extras}", encoding="utf-8")
     print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
     return 0
 
@@ -87,11 +106,11 @@ def make_venv() -> int:
     return code
 
 
-def install() -> int:
-    """Install the project and what it needs, in the versions of constraints.txt."""
+def install(extras: str) -> int:
+    """Install the project and what these extras need, in the versions of constraints.txt."""
     print("Installing (a few minutes, several hundred MB the first time) ...", flush=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command = [*pip, "-e", ".[cli,train,test]", "-c", "constraints.txt"]
+    command = [*pip, "-e", f".[{extras}]", "-c", "constraints.txt"]
     process = subprocess.Popen(command, cwd=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = []
     for line in process.stdout:
@@ -118,6 +137,24 @@ def system_libraries() -> int:
         if attempt == 0 and needed and (code := apt_install(" ".join(needed), "A system library")):
             return code
     return fail(f"The installed libraries do not load: {loaded.stderr.strip().splitlines()[-1]}")
+
+
+def window_libraries(command: str) -> int:
+    """See that what Qt and VTK need of the system is there for tests of the panel, and for its window."""
+    needed = {"test": OFFSCREEN, "panel": {**OFFSCREEN, **WINDOW}}.get(command, {})
+    if not sys.platform.startswith("linux"):
+        return 0
+    missing = [package for library, package in needed.items() if not loads(library)]
+    return apt_install(" ".join(missing), "A system library of the panel") if missing else 0
+
+
+def loads(library: str) -> bool:
+    """Whether the system has this library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def apt_install(packages: str, what: str) -> int:
@@ -156,6 +193,12 @@ def test(arguments: list[str]) -> int:
         if code:
             return code
     return 0
+
+
+def panel(_: list[str]) -> int:
+    """The panel in a window, until it is closed; returns the exit code."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE / "Testing")}
+    return subprocess.run([str(PYTHON), "-m", "SlicerHost"], cwd=HERE, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_it_tells_its_commands_without_installing_anything(arguments: list[str],
     # -S and -I: no installed package can be imported, as on a fresh machine
     result = subprocess.run([sys.executable, "-I", "-S", ROOT / "run.py", *arguments], capture_output=True, text=True)
     assert result.returncode == code
-    for command in ("demo", "test", "setup"):
+    for command in ("demo", "test", "panel", "setup"):
         assert command in result.stdout + result.stderr
 
 
@@ -56,7 +56,7 @@ def test_it_installs_again_only_where_the_requirements_changed(
 ) -> None:
     steps: list[str] = []
     for name in ("make_venv", "install", "system_libraries"):
-        monkeypatch.setattr(run, name, lambda name=name: steps.append(name) or 0)
+        monkeypatch.setattr(run, name, lambda *_, name=name: steps.append(name) or 0)
     run.PYTHON.parent.mkdir(parents=True)
     run.PYTHON.touch()
     assert run.setup() == 0
@@ -67,6 +67,41 @@ def test_it_installs_again_only_where_the_requirements_changed(
         file.write("# changed\n")
     assert run.setup() == 0
     assert len(steps) == 6
+
+
+def test_the_tests_and_the_panel_install_more_than_the_demo(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[str] = []
+    for name in ("make_venv", "system_libraries", "window_libraries"):
+        monkeypatch.setattr(run, name, lambda *_: 0)
+    monkeypatch.setattr(run, "install", lambda extras: installed.append(extras) or 0)
+    run.PYTHON.parent.mkdir(parents=True)
+    run.PYTHON.touch()
+    for command in ("demo", "test", "demo", "panel"):
+        assert run.setup(command) == 0
+    assert installed == ["cli,train,test", "cli,train,test,panel"]
+
+
+@pytest.mark.parametrize(("command", "packages"), [("test", "libegl1"), ("panel", "libegl1 libxcb-cursor0")])
+def test_what_qt_needs_of_the_system_is_asked_for(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, packages: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(run, "loads", lambda library: library not in ("libEGL.so.1", "libxcb-cursor.so.0"))
+    monkeypatch.setattr(run, "apt_install", lambda names, _: asked.append(names) or 0)
+    assert run.window_libraries(command) == 0
+    assert run.window_libraries("demo") == 0
+    assert asked == [packages]
+
+
+def test_without_a_display_the_panel_says_so(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert run.main(["panel"]) == 1
+    assert "no display" in capsys.readouterr().err
+    assert not run.VENV.exists()
 
 
 def test_a_failed_installation_is_told_and_tried_again_next_time(

@@ -320,7 +320,7 @@ def _add_names() -> None:
     """The Python modules of Slicer that slicer-core lacks, and the widgets."""
     for widget in MRML_WIDGETS:
         setattr(slicer, widget.__name__, widget)
-    pythonqt.STAND_INS.update(MRML_WIDGETS, ctk_widgets.WIDGETS)
+    pythonqt.STAND_INS.update(stand_ins())
     widgets = {w.__name__: w for w in (*MRML_WIDGETS, *ctk_widgets.WIDGETS)}
     qt.QUiLoader = ui_loader.loader_class(widgets)
     from . import parameter_node, sample_data, scripted_module
@@ -332,6 +332,16 @@ def _add_names() -> None:
         "SampleData": sample_data,
     })  # fmt: skip
     slicer.i18n, slicer.ScriptedLoadableModule, slicer.parameterNodeWrapper = i18n, scripted_module, parameter_node
+
+
+def stand_ins() -> tuple[type, ...]:
+    """The classes that stand for C++ classes of Slicer and CTK."""
+    from . import files, layout, slice_widget
+
+    views = (slice_widget.qMRMLSliceView, slice_widget.qMRMLSliceControllerWidget, slice_widget.qMRMLSliceWidget)
+    rest = (layout.qMRMLTableWidget, layout.qSlicerLayoutManager, files.qSlicerCoreIOManager, qSlicerApplication)
+    effect = segment_editor.qSlicerSegmentEditorAbstractEffect
+    return (*MRML_WIDGETS, *ctk_widgets.WIDGETS, *views, *rest, effect)
 
 
 def load_module(path: str | Path) -> ScriptedModule:

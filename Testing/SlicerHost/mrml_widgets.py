@@ -63,6 +63,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._hidden, self._children_too, self._select_new, self._none_text, self._base = False, True, True, "None", ""
         self._nodes: list[Any] = []
         self._current: Any = None
+        self._requested = ""
         self._scene_tags: list[int] = []
         self._name_tags: list[tuple[Any, int]] = []
         self._combo = QtWidgets.QComboBox()
@@ -149,6 +150,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             node.RemoveObserver(tag)
         self._name_tags = [(n, n.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)) for n in self._nodes]
         current = self._current if any(n is self._current for n in self._nodes) else None
+        requested = [n for n in self._nodes if n.GetID() == self._requested]
+        if requested:
+            current, self._requested = requested[0], ""
         if current is None and not self._none and self._nodes:
             current = self._nodes[0]
         self._fill(current)
@@ -217,6 +221,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self.setCurrentNodeID(node)
             return
         if node is not None and not any(n is node for n in self._nodes):
+            self._requested = node.GetID() or ""  # it is chosen when it comes, at the end of loading for instance
             node = None
         if node is None and not self._none and self._nodes:
             node = self._nodes[0]

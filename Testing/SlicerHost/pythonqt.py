@@ -59,7 +59,7 @@ class _Property:
     def __init__(self, name: str, getter: Any) -> None:
         self.name = name
         self.getter = getter
-        self.direct = inspect.isroutine(getter) and name != "singleShot"  # that one is a static function too
+        self.direct = inspect.ismethoddescriptor(getter) and not isinstance(getter, staticmethod)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:

@@ -48,9 +48,26 @@ class SampleDataLogic:
         return next((s for s in every if s.sampleName == sampleName), None)
 
     def downloadSamples(self, sampleName: str) -> Any:
-        """Load a source that has its own loader."""
+        """Load a source by its own loader, or its files by their addresses; only files of this machine are read."""
         source = self.sourceForSampleName(sampleName)
-        return source.customDownloader(source)
+        if source.customDownloader is not None:
+            return source.customDownloader(source)
+        loaded = []
+        for uri, kind in zip(_listed(source.uris), _listed(source.loadFileTypes), strict=True):
+            path = uri.removeprefix("file://")
+            loaded.append(slicer.util.loadNodeFromFile(path, kind, dict(source.loadFileProperties)))
+        return loaded
+
+
+def _listed(value: Any) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def load_first() -> None:
+    """Load the sample that was registered first, if any was."""
+    every = [s for sources in getattr(slicer.modules, "sampleDataSources", {}).values() for s in sources]
+    if every:
+        downloadSample(every[0].sampleName)
 
 
 def downloadSample(sampleName: str) -> Any:

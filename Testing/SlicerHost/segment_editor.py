@@ -12,6 +12,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property
 from trame_slicer.segmentation import (
+    BrushDiameterMode,
     SegmentationEffectDraw,
     SegmentationEffectErase,
     SegmentationEffectPaint,
@@ -29,7 +30,6 @@ EFFECTS = {
     "Erase": SegmentationEffectErase,
     "Scissors": SegmentationEffectScissors,
 }
-DIGITS = 10
 
 
 class qSlicerSegmentEditorAbstractEffect(QtCore.QObject):
@@ -43,10 +43,15 @@ class qSlicerSegmentEditorAbstractEffect(QtCore.QObject):
     name = Property(str, lambda self: self._name)
 
     def parameter(self, name: str) -> str:
-        return self._widget.mrmlSegmentEditorNode().GetAttribute(f"{self._name}.{name}") or ""
+        node = self._widget.mrmlSegmentEditorNode()
+        return node.GetAttribute(f"{self._name}.{name}") or node.GetAttribute(name) or ""
 
     def setParameter(self, name: str, value: Any) -> None:
         self._widget.mrmlSegmentEditorNode().SetAttribute(f"{self._name}.{name}", str(value))
+        self._widget._apply_parameters()
+
+    def setCommonParameter(self, name: str, value: Any) -> None:
+        self._widget.mrmlSegmentEditorNode().SetAttribute(name, str(value))
         self._widget._apply_parameters()
 
 
@@ -59,7 +64,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._segmentation: Any = None
         self._volume: Any = None
         self._read_only = False
-        self._states = 10
+        self._states, self._columns = 10, 2
+        self._unordered, self._auto_show, self._jump = True, True, False
+        self._order: list[str] = []
+        self._terminology, self._terminology_key = "", "Segmentations/DefaultTerminologyEntry"
+        self._last_effect = ""
         self._active: qSlicerSegmentEditorAbstractEffect | None = None
         self._effects = {name: qSlicerSegmentEditorAbstractEffect(name, self) for name in EFFECTS}
         self._history = slicer.vtkSegmentationHistory()
@@ -143,12 +152,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     switchToSegmentationsButtonVisible = Property(
         bool, lambda s: not s._switch.isHidden(), lambda s, v: s._switch.setVisible(v)
     )
-    addRemoveSegmentButtonsVisible = Property(
-        bool, lambda s: not s._add.isHidden(), lambda s, v: (s._add.setVisible(v), s._remove.setVisible(v))
-    )
     undoEnabled = Property(bool, lambda s: not s._undo.isHidden(), lambda s, v: s.setUndoEnabled(v))
     maximumNumberOfUndoStates = Property(int, lambda s: s._states, lambda s, v: s.setMaximumNumberOfUndoStates(v))
     readOnly = value_property(bool, "_read_only", "_refresh")
+    unorderedEffectsVisible = value_property(bool, "_unordered", "_show_effects")
+    autoShowSourceVolumeNode = value_property(bool, "_auto_show")
+    effectColumnCount = value_property(int, "_columns")
+    jumpToSelectedSegmentEnabled = value_property(bool, "_jump")
+    defaultTerminologyEntry = value_property(str, "_terminology")
+    defaultTerminologyEntrySettingsKey = value_property(str, "_terminology_key")
 
     def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
         self._node_row.setVisible(visible)
@@ -158,10 +170,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def setSwitchToSegmentationsButtonVisible(self, visible: bool) -> None:
         self._switch.setVisible(visible)
-
-    def setAddRemoveSegmentButtonsVisible(self, visible: bool) -> None:
-        self._add.setVisible(visible)
-        self._remove.setVisible(visible)
 
     def setUndoEnabled(self, enabled: bool) -> None:
         self._undo.setVisible(enabled)
@@ -175,23 +183,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self.readOnly = read_only
 
     def setEffectNameOrder(self, names: Any) -> None:
-        for name, button in self._buttons.items():
-            button.setVisible(name in names or self._unordered)
         self._order = list(names)
+        self._show_effects()
+
+    def _show_effects(self) -> None:
+        for name, button in self._buttons.items():
+            button.setVisible(self._unordered or name in self._order)
 
     def effectNameOrder(self) -> tuple:
         return tuple(self._order)
-
-    def setUnorderedEffectsVisible(self, visible: bool) -> None:
-        self._unordered = visible
-        for name, button in self._buttons.items():
-            button.setVisible(visible or name in self._order)
-
-    def unorderedEffectsVisible(self) -> bool:
-        return self._unordered
-
-    _unordered = True
-    _order: list[str] = []  # noqa: RUF012
 
     def availableEffectNames(self) -> tuple:
         return tuple(EFFECTS)
@@ -289,7 +289,25 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def _take_volume(self, node: Any) -> None:
         self._volume = node
         self._update_selector(self._volume_row, node)
+        if node is not None and self._auto_show:
+            self.showSourceVolumeInSliceViewers()
         self._attach()
+
+    def setAutoShowSourceVolumeNode(self, show: bool) -> None:
+        self.autoShowSourceVolumeNode = show
+
+    def showSourceVolumeInSliceViewers(self, force: bool = False, fit: bool = False) -> None:
+        """Show the volume where it is in neither layer."""
+        for view in slicer.app._core.view_manager.get_slice_views():
+            composite = view._logic.GetSliceCompositeNode()
+            if force or self._volume.GetID() not in (
+                composite.GetBackgroundVolumeID(),
+                composite.GetForegroundVolumeID(),
+            ):
+                composite.SetBackgroundVolumeID(self._volume.GetID())
+                composite.SetForegroundVolumeID(None)
+                if fit:
+                    view._logic.FitSliceToBackground()
 
     def _update_selector(self, selector: qMRMLNodeComboBox, node: Any) -> None:
         self._updating = True
@@ -344,6 +362,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         if name:
             self._editor.set_active_segment_id(self.currentSegmentID())
             self._editor.set_active_effect_type(EFFECTS[name])
+            self._last_effect = name
             self._apply_parameters()
         else:
             self._editor.deactivate_effect()
@@ -359,19 +378,19 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._effect(EFFECTS[name]).set_brush_diameter(percent)
 
     def _apply_parameters(self) -> None:
-        """What the module wrote for the brush: absolute size in mm or part of the view, sphere."""
-        if self._node is None or self._active is None or self._active.name not in ("Paint", "Erase"):
-            return
-        from trame_slicer.segmentation import BrushDiameterMode
-
-        prefix, effect = "Paint", self._effect(EFFECTS[self._active.name])
-        absolute = self._node.GetAttribute(f"{prefix}.BrushDiameterIsRelative") == "0"
-        size = self._node.GetAttribute(
-            f"{prefix}.BrushAbsoluteDiameter" if absolute else f"{prefix}.BrushRelativeDiameter"
-        )
-        mode = BrushDiameterMode.Absolute if absolute else BrushDiameterMode.ScreenRelative
-        effect.set_brush_diameter(float(size) if size else self._size.value, mode)
-        effect.set_use_sphere_brush(self._node.GetAttribute(f"{prefix}.BrushSphere") == "1")
+        """What was written for the tool: the brush in mm or as part of the view, its shape, the threshold."""
+        name = self._active.name if self._active is not None and self._node is not None else ""
+        parameter = self._active.parameter if name else None
+        if name in ("Paint", "Erase"):
+            effect, absolute = self._effect(EFFECTS[name]), parameter("BrushDiameterIsRelative") == "0"
+            size = parameter("BrushAbsoluteDiameter" if absolute else "BrushRelativeDiameter")
+            mode = BrushDiameterMode.Absolute if absolute else BrushDiameterMode.ScreenRelative
+            effect.set_brush_diameter(float(size) if size else self._size.value, mode)
+            effect.set_use_sphere_brush(parameter("BrushSphere") == "1")
+        elif name == "Threshold":
+            low, high = self._volume.GetImageData().GetScalarRange()
+            limits = parameter("MinimumThreshold") or (low + high) / 2, parameter("MaximumThreshold") or high
+            self._effect(EFFECTS[name]).set_threshold_min_max_values((float(limits[0]), float(limits[1])))
 
     def _show_options(self) -> None:
         name = self._active.name if self._active else ""
@@ -398,14 +417,18 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self.setActiveEffect(None)
 
     def installKeyboardShortcuts(self, parent: Any = None) -> None:
-        """Digits choose a segment, z and y undo and redo, the tools' keys, as in Slicer."""
-        if self._keys:
-            return
+        """Slicer's keys: 1 to 9 and 0 tools, ` and ~ segments, z and y undo and redo, Escape and Space the tool."""
+        self.uninstallKeyboardShortcuts()
         window = parent or slicer.util.mainWindow()
-        slots = {"z": self.undo, "y": self.redo, "Escape": lambda: self.setActiveEffect(None)}
-        slots |= {str(d): (lambda d=d: self._choose_row((d or DIGITS) - 1)) for d in range(DIGITS)}
+        slots = {
+            "z": self.undo,
+            "y": self.redo,
+            "`": lambda: self._step_segment(1),
+            "~": lambda: self._step_segment(-1),
+        }
+        slots |= {"Escape": lambda: self.setActiveEffect(None), "Space": self._toggle_effect}
         for number, name in enumerate(EFFECTS, start=1):
-            slots[f"Shift+{number}"] = lambda name=name: self.setActiveEffectByName(name)
+            slots[str(number)] = lambda name=name: self.setActiveEffectByName(name)
         for keys, slot in slots.items():
             shortcut = QtGui.QShortcut(QtGui.QKeySequence(keys), window)
             shortcut.activated.connect(slot)
@@ -417,9 +440,13 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             shortcut.deleteLater()
         self._keys.clear()
 
-    def _choose_row(self, row: int) -> None:
-        if row < self._table.rowCount:
-            self._table.selectRow(row)
+    def _step_segment(self, step: int) -> None:
+        ids = list(self._segmentation.GetSegmentation().GetSegmentIDs()) if self._segmentation is not None else []
+        if self.currentSegmentID() in ids:
+            self.setCurrentSegmentID(ids[(ids.index(self.currentSegmentID()) + step) % len(ids)])
+
+    def _toggle_effect(self) -> None:
+        self.setActiveEffectByName("" if self._active else self._last_effect)
 
     def _refresh(self) -> None:
         """Show the segments, the chosen one, and whether there is something to undo."""

@@ -90,9 +90,6 @@ class qMRMLSliceView(QtWidgets.QWidget):
     def interactor(self) -> Any:
         return self._view.interactor()
 
-    def renderer(self) -> Any:
-        return self._view.first_renderer()
-
     def scheduleRender(self) -> None:
         self._view.schedule_render()
 

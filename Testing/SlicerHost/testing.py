@@ -143,6 +143,12 @@ class Host:
         pixels = numpy.frombuffer(image.constBits(), numpy.uint8).reshape(image.height(), image.bytesPerLine())
         return pixels[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
+    def expect_error(self, text: str) -> None:
+        """An exception with this text reached the event loop, and was meant to: it does not fail the test."""
+        expected = [e for e in self.errors if text in e]
+        assert expected, f"no exception with {text!r} but: {self.errors}"
+        self.errors.remove(expected[0])
+
     def save_scene(self, path: str | Path) -> None:
         assert self.scene.WriteToMRB(str(path), None), f"{path} was not written"
 

@@ -70,7 +70,8 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = HostSampleLogic()
         self.ui.runButton.connect("clicked(bool)", self.onRun)
         self.ui.failButton.clicked.connect(self.onFail)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        for event in (slicer.mrmlScene.EndCloseEvent, slicer.mrmlScene.EndImportEvent):
+            self.addObserver(slicer.mrmlScene, event, self.onSceneChanged)
         self.initialize()
 
     def initialize(self) -> None:
@@ -90,7 +91,7 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.runButton.enabled = ready
         self.ui.runButton.toolTip = _("Make a segmentation") if ready else _("Choose a volume")
 
-    def onSceneEndClose(self, caller, event) -> None:
+    def onSceneChanged(self, caller, event) -> None:
         self._parameterNode.disconnectGui(self._tag)
         self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onModified)
         self.initialize()
