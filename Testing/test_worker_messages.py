@@ -122,17 +122,56 @@ def test_a_worker_refuses_an_application_of_another_version_and_ends() -> None:
         worker.wait()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs an executable script")
-def test_an_application_refuses_a_worker_of_another_version_and_ends_it(tmp_path: Path) -> None:
-    script = tmp_path / "python"
-    line = encode(Hello(1 << 40)).decode().replace(f'"version": {VERSION}', '"version": 99')
-    script.write_text(f"#!{sys.executable}\nimport time\nprint({line!r}, flush=True)\ntime.sleep(60)\n")
+SCRIPT = """#!{python}
+import sys, time
+print({first!r}, end="", flush=True)
+for line in sys.stdin:
+    if '"Run"' in line:
+        print({second!r}, end="", flush=True)
+time.sleep(60)
+"""
+
+
+def scripted(folder: Path, first: bytes, second: bytes = b"") -> WorkerEngine:
+    """A worker that says something at once, and something when it is asked to run."""
+    script = folder / "python"
+    script.write_text(SCRIPT.format(python=sys.executable, first=first.decode(), second=second.decode()))
     script.chmod(0o755)
+    return WorkerEngine(python=str(script))
+
+
+def tiny() -> tuple[Cine, Segmentation]:
     cine = Cine(np.zeros((2, 1, 4, 4), np.int16), np.eye(4), np.array([0.0, 1.0]))
-    masks = Segmentation(np.ones((2, 1, 4, 4), np.uint8), np.array([[2], [0]], np.uint8), cine.affine)
-    worker = WorkerEngine(python=str(script))
+    return cine, Segmentation(np.ones((2, 1, 4, 4), np.uint8), np.array([[2], [0]], np.uint8), cine.affine)
+
+
+scripts = pytest.mark.skipif(os.name == "nt", reason="needs an executable script")
+
+
+@scripts
+def test_an_application_refuses_a_worker_of_another_version_and_ends_it(tmp_path: Path) -> None:
+    worker = scripted(tmp_path, encode(Hello(77)).replace(b'"version": %d' % VERSION, b'"version": 99'))
     with pytest.raises(CardiacSegError, match=f"version 99 came where {VERSION} is spoken"):
-        list(worker.segment(cine, masks))
+        list(worker.segment(*tiny()))
     assert not worker.alive
-    assert worker.begin(cine, masks).state is RunState.STARTING, "a new process is tried"
+    assert worker.begin(*tiny()).state is RunState.STARTING, "a new process is tried"
+    worker.close()
+
+
+@scripts
+def test_results_of_a_run_that_is_not_wanted_any_more_are_nobodys(tmp_path: Path) -> None:
+    late = [encode(Found.of(run, SlicePrediction(run, 0, np.ones((4, 4), np.uint8)))) for run in (1, 2)]
+    worker = scripted(
+        tmp_path,
+        encode(Hello(77)) + encode(Loaded("a device")),
+        late[0] + encode(Started(2, 1)) + late[0] + late[1] + encode(Failed(1, "Too late.", False)) + encode(Done(2)),
+    )
+    first = worker.begin(*tiny())
+    second = worker.begin(*tiny())
+    found = []
+    while not second.finished:
+        found += second.poll()
+    assert [prediction.frame for prediction in found] == [2]
+    assert (second.state, second.found) == (RunState.DONE, 1)
+    assert (first.state, first.found, first.poll()) == (RunState.CANCELLED, 0, [])
     worker.close()

@@ -52,9 +52,8 @@ class WorkerProcess:
         self._last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._blocks: dict[str, tuple[Block, int]] = {}
         self._names: set[str] = set()
-        self._pids: list[int] = []
         # also when it is forgotten, and when the application ends without closing it
-        self._end = weakref.finalize(self, end_process, self._popen, self._pids, self._names)
+        self._end = weakref.finalize(self, end_process, self._popen, self._names)
 
     @property
     def alive(self) -> bool:
@@ -111,7 +110,6 @@ class WorkerProcess:
             message = decode(line, FROM_WORKER)
             if isinstance(message, Hello):
                 self.pid = message.pid
-                self._pids.append(message.pid)
             yield message
 
     def wait(self, seconds: float) -> None:
@@ -179,14 +177,11 @@ def _available_on_windows(descriptor: int) -> int:
     return _winapi.PeekNamedPipe(msvcrt.get_osfhandle(descriptor), 0)[0]
 
 
-def end_process(popen: subprocess.Popen, pids: Collection[int], names: Collection[str]) -> None:
+def end_process(popen: subprocess.Popen, names: Collection[str]) -> None:
     """End the process, its launcher if it has one, its pipes, and the names of its memory."""
     with suppress(OSError):
-        popen.stdin.close()  # a process that has not told its number yet ends when it reads this
+        popen.stdin.close()  # the worker ends when it reads this; killing a launcher would not end it
     if popen.poll() is None:
-        for pid in pids:
-            with suppress(OSError):
-                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         popen.kill()
         with suppress(subprocess.TimeoutExpired):
             popen.wait(timeout=2)
