@@ -179,11 +179,39 @@ class MainWindow(qt.QMainWindow):
         return self._selector
 
     def _select(self, name: str) -> None:
-        registered = getattr(slicer.modules, name.lower())
+        registered = getattr(slicer.modules, name.lower(), None)
+        if not isinstance(registered, ScriptedModule):
+            slicer.util.infoDisplay(f"The module {name} does not exist in this stand-in application.")
+            return
         if self._selected:
             getattr(slicer.modules, self._selected.lower())._leave()
         self._selected = name
         registered._show(self._stack.layout())
+
+
+class _ModuleFacts:
+    """What a scripted module tells of itself; other attributes cannot be set, as in Slicer."""
+
+    __slots__ = (
+        "acknowledgementText",
+        "associatedNodeTypes",
+        "categories",
+        "contributors",
+        "dependencies",
+        "helpText",
+        "hidden",
+        "icon",
+        "index",
+        "name",
+        "path",
+        "title",
+        "version",
+        "widgetRepresentationCreationEnabled",
+    )
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = self.title = name
+        self.path = path
 
 
 class _ModulePanel(qt.QWidget):
@@ -217,7 +245,7 @@ class ScriptedModule:
         self._python = importlib.util.module_from_spec(spec)
         sys.modules[self.name] = self._python
         spec.loader.exec_module(self._python)
-        parent = SimpleNamespace(path=self.path, name=self.name)
+        parent = _ModuleFacts(self.name, self.path)
         self._instance = getattr(self._python, self.name)(parent)
         self.title = parent.title
         setattr(slicer.modules, f"{self.name}Instance", self._instance)

@@ -162,12 +162,15 @@ class qSlicerLayoutManager(QtCore.QObject):
         box = QtWidgets.QTabWidget() if kind == "tab" else QtWidgets.QSplitter()
         if kind != "tab":
             box.orientation = QtCore.Qt.Vertical if vertical else QtCore.Qt.Horizontal
-        for item in element.findall("item"):
+        items = element.findall("item")
+        for item in items:
             widget = self._build(item[0])
             if kind == "tab":
                 box.addTab(widget, item.get("name") or "")
             else:
                 box.addWidget(widget)
+        if kind != "tab":
+            box.setSizes([int(item.get("splitSize") or 500) for item in items])
         return box
 
     def _view(self, kind: str, tag: str) -> QtWidgets.QWidget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import slicer
@@ -86,8 +87,9 @@ class qMRMLPlotView(QtWidgets.QWidget):
     def _paint(self, painter: QtGui.QPainter, curves: list) -> None:
         box = self.rect.marginsRemoved(MARGIN)
         xs, ys = zip(*[point for _, points in curves for point in points], strict=True)
-        x0, x1, y0, y1 = min(xs), max(xs), min(*ys, 0.0), max(ys)
-        scale_x, scale_y = box.width() / ((x1 - x0) or 1.0), box.height() / ((y1 - y0) * 1.05 or 1.0)
+        x0, x1, y0, y1 = min(xs), max(xs), min(*ys, 0.0), max(ys) * 1.05
+        x0, x1 = (x0 - 0.5, x1 + 0.5) if x0 == x1 else (x0, x1)
+        scale_x, scale_y = box.width() / (x1 - x0), box.height() / ((y1 - y0) or 1.0)
 
         def place(point: tuple[float, float]) -> QtCore.QPointF:
             return QtCore.QPointF(box.left() + (point[0] - x0) * scale_x, box.bottom() - (point[1] - y0) * scale_y)
@@ -114,17 +116,26 @@ class qMRMLPlotView(QtWidgets.QWidget):
         x0, x1, y0, y1 = limits
         painter.setPen(QtCore.Qt.black)
         painter.drawRect(box)
-        for step in range(5):
-            x, y = x0 + (x1 - x0) * step / 4, y0 + (y1 - y0) * step / 4
-            at_x, at_y = place((x, y0)), place((x0, y))
-            painter.drawText(int(at_x.x()) - 40, box.bottom() + 4, 80, 16, QtCore.Qt.AlignHCenter, f"{x:.4g}")
-            painter.drawText(box.left() - 64, int(at_y.y()) - 8, 60, 16, QtCore.Qt.AlignRight, f"{y:.4g}")
+        for x in _ticks(x0, x1):
+            left = int(place((x, y0)).x()) - 40
+            painter.drawText(left, box.bottom() + 4, 80, 16, QtCore.Qt.AlignHCenter, f"{x:g}")
+        for y in _ticks(y0, y1):
+            top = int(place((x0, y)).y()) - 8
+            painter.drawText(box.left() - 64, top, 60, 16, QtCore.Qt.AlignRight, f"{y:g}")
         title = chart.GetTitle() if chart.GetTitleVisibility() else ""
         painter.drawText(box.left(), 8, box.width(), 20, QtCore.Qt.AlignHCenter, title or "")
         painter.drawText(
             box.left(), box.bottom() + 24, box.width(), 20, QtCore.Qt.AlignHCenter, chart.GetXAxisTitle() or ""
         )
         painter.drawText(4, 8, 300, 20, QtCore.Qt.AlignLeft, chart.GetYAxisTitle() or "")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """At most eleven round numbers from low to high."""
+    rough = max((high - low) / 10, 1e-9)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [round(i * step, 9) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 class qMRMLPlotWidget(qMRMLWidget):

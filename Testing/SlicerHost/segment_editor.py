@@ -97,7 +97,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._table.verticalHeader().hide()
         self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
         self._table.setSelectionMode(QtWidgets.QAbstractItemView.SingleSelection)
-        self._table.setMaximumHeight(130)
+        self._table.verticalHeader().setDefaultSectionSize(22)
+        self._table.setMinimumHeight(96)  # three segments
+        self._table.setMaximumHeight(140)
         self._table.itemSelectionChanged.connect(self._on_row)
         self._table.itemChanged.connect(self._on_renamed)
         layout.addLayout(self._segment_buttons())
@@ -459,7 +461,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         for row, segment_id in enumerate(ids):
             segment = segmentation.GetSegment(segment_id)
             color, name = QtWidgets.QTableWidgetItem(), QtWidgets.QTableWidgetItem(segment.GetName())
-            color.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+            color.setData(QtCore.Qt.DecorationRole, QtGui.QColor.fromRgbF(*segment.GetColor()))
             color.setFlags(QtCore.Qt.ItemIsEnabled | QtCore.Qt.ItemIsSelectable)
             color.setData(QtCore.Qt.UserRole, segment_id)
             self._table.setItem(row, 0, color)

@@ -32,6 +32,7 @@ class Host:
         self.unanswered: list[str] = []
         self.errors: list[str] = []
         self._answers: list[str] = []
+        self._paths: list[str] = []
         self._watch = _DialogWatch(self)
         self._loaded: list[Any] = []
 
@@ -43,6 +44,8 @@ class Host:
         """Load a scripted module by its file, show its panel; gives the panel's Python object."""
         module = self.application.load_module(path)
         self._loaded.append(module)
+        self.app.startupCompleted.emit()
+        self.app.disconnect("startupCompleted()")
         self.window.resize(1360, 900)
         self.window.show()
         self.window._select(module.name)
@@ -131,6 +134,15 @@ class Host:
         """The next dialogs are answered by these buttons, one each, by their text."""
         self._answers += buttons
 
+    def choose(self, *paths: str | Path) -> None:
+        """The next file dialogs give these paths, one each; "" is a dialog that was cancelled."""
+        self._paths += [str(path) for path in paths]
+
+    def _chosen_path(self, *arguments: Any) -> str:
+        if not self._paths:
+            self.unanswered.append(f"file dialog {arguments[1:2]}")
+        return self._paths.pop(0) if self._paths else ""
+
     def picture(self, widget: Any = None, path: str | Path | None = None) -> Any:
         """A picture (height, width, 3) of the whole window, or of a widget; saved where a path is given."""
         import numpy
@@ -161,6 +173,7 @@ class Host:
     def end(self) -> None:
         """Destroy the panels and empty the scene, as when Slicer ends."""
         self._answers.clear()
+        self._paths.clear()
         for module in self._loaded:
             module._destroy_panel()
         self._loaded.clear()
@@ -214,7 +227,7 @@ def _DialogWatch(host: Host) -> Any:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """The application with an empty scene; its panels are destroyed and its scene is emptied after the test."""
     if sys.platform.startswith("linux"):
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -222,6 +235,8 @@ def host() -> Iterator[Host]:
     for package in ("PySide6", "slicer", "trame_slicer"):
         pytest.importorskip(package, reason=f"{package} is not installed; python3 run.py test installs it")
     made = Host()
+    for name in ("getOpenFileName", "getSaveFileName", "getExistingDirectory"):
+        monkeypatch.setattr(made.application.qt.QFileDialog, name, staticmethod(made._chosen_path))
     made.scene.Clear(0)
     yield made
     made.end()
