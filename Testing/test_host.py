@@ -128,6 +128,28 @@ def test_thresholding_marks_what_is_bright(host) -> None:
     np.testing.assert_array_equal(marked, slicer.util.arrayFromVolume(volume) > 100)
 
 
+def test_drawing_erasing_and_cutting_with_the_mouse(host) -> None:
+    import slicer
+
+    widget = host.load(SAMPLE)
+    volume = add_volume(size=128)
+    widget.ui.volumeSelector.setCurrentNode(volume)
+    host.click(widget.ui.runButton)
+    editor = widget.ui.editor
+    r, a, s = middle_of(volume)
+    circle = [(r + 20 * np.cos(t), a + 20 * np.sin(t), s) for t in np.linspace(0, 2 * np.pi, 40)]
+    areas = {}
+    for effect, points in (("Draw", circle), ("Erase", [(r, a, s)]), ("Scissors", circle)):
+        host.click(editor._buttons[effect])
+        host.drag(points)
+        marked = slicer.util.arrayFromSegmentBinaryLabelmap(editor.segmentationNode(), "A", volume)
+        areas[effect] = marked.sum() * 0.75**2
+        assert set(marked.any(axis=(1, 2)).nonzero()[0]) <= {5}
+    assert areas["Draw"] == pytest.approx(np.pi * 20**2, rel=0.05)
+    assert 0 < areas["Erase"] < areas["Draw"]
+    assert areas["Scissors"] == 0
+
+
 def test_the_wheel_scrolls_through_the_slices(host) -> None:
     import qt
 
@@ -381,6 +403,11 @@ def test_properties_signals_and_enumerators_are_as_in_pythonqt(host) -> None:
     slider.disconnect("valueChanged(int)", heard.append)
     slider.setValue(4)
     assert heard == [3]
+    button, clicks = qt.QPushButton(), []
+    button.clicked.connect(lambda checked, more="default": clicks.append((checked, more)))
+    button.clicked.connect(lambda: clicks.append("no argument"))
+    button.click()
+    assert clicks == [(False, "default"), "no argument"]
     assert slider.orientation == 2
     assert int(qt.Qt.AlignRight) == 2
     box = qt.QComboBox()
@@ -428,6 +455,24 @@ def test_nothing_is_left_behind_by_a_panel(host) -> None:
     host.end()
     assert nodes() == before
     assert host.scene.HasObserver("AnyEvent") == observers
+
+
+def test_the_window_opens_with_the_sample_and_ends_cleanly_when_it_is_closed(tmp_path: Path) -> None:
+    pytest.importorskip("slicer")
+    program = (
+        "import sys\n"
+        "from SlicerHost import application, __main__\n"
+        "app = application.start()\n"
+        "study = lambda: application.slicer.modules.CardiacSegWidget.session.study\n"
+        "application.qt.QTimer.singleShot(500, lambda: print(study()))\n"
+        "application.qt.QTimer.singleShot(1000, app._window.close)\n"
+        "sys.exit(__main__.main())\n"
+    )
+    environment = {"PYTHONPATH": f"{HERE}:{HERE.parent}", "QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "Study" in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 def test_neither_the_module_nor_the_library_knows_the_host() -> None:

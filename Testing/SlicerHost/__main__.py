@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,14 +11,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main() -> int:
     """Open the window and run until it is closed; returns the exit code."""
-    from . import application, sample_data
+    from . import application
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C ends it; Qt's event loop would not hear Python's
     app = application.start()
     module = application.load_module(ROOT / "CardiacSeg" / "CardiacSeg.py")
     app._window.show()
     app._window._select(module.name)
     app.startupCompleted.emit()
-    sample_data.load_first()
+    module.widgetRepresentation().self().ui.sampleButton.click()
     code = app.exec()
     module._destroy_panel()
     return code

@@ -72,6 +72,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
         self._combo.activated.connect(self._activated)
+        self.destroyed.connect(lambda *_, names=self._name_tags: [n.RemoveObserver(t) for n, t in names])
         self.enabled = False
 
     nodeTypes = Property(list, lambda self: self._types, lambda self, v: self._change("_types", list(v)))
@@ -148,7 +149,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._nodes = [n for n in every if self._matches(n)]
         for node, tag in self._name_tags:
             node.RemoveObserver(tag)
-        self._name_tags = [(n, n.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)) for n in self._nodes]
+        self._name_tags[:] = [(n, n.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)) for n in self._nodes]
         current = self._current if any(n is self._current for n in self._nodes) else None
         requested = [n for n in self._nodes if n.GetID() == self._requested]
         if requested:

@@ -100,7 +100,11 @@ class BoundSignal:
     emit = __call__
 
     def connect(self, slot: Callable | BoundSignal) -> bool:
-        return _remember(self._sender, self._name(), slot, self._signal.connect(_wrap(slot)))
+        """Connect the first of the overloads, which is the one with all arguments: clicked(bool), not clicked()."""
+        meta, name = _meta_object(self._sender), self._name()
+        methods = (meta.method(index) for index in range(meta.methodCount()))
+        signature = next(m.methodSignature().data().decode() for m in methods if m.name().data().decode() == name)
+        return _remember(self._sender, name, slot, _original_connect(self._sender, "2" + signature, _wrap(slot)))
 
     def disconnect(self, slot: Callable | None = None) -> bool:
         return _forget(self._sender, self._name(), slot)

@@ -63,13 +63,6 @@ def _listed(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def load_first() -> None:
-    """Load the sample that was registered first, if any was."""
-    every = [s for sources in getattr(slicer.modules, "sampleDataSources", {}).values() for s in sources]
-    if every:
-        downloadSample(every[0].sampleName)
-
-
 def downloadSample(sampleName: str) -> Any:
     """Load the sample by its name."""
     return SampleDataLogic().downloadSamples(sampleName)
