@@ -5,10 +5,12 @@ from __future__ import annotations
 from .cines import browser_of, cine_to_scene, scene_to_cine
 from .export import FORMATS, export_study
 from .results import remove_results, result_node, update_results
+from .sample import load_sample
 from .study import Place, Study, image_of, open_study
-from .views import face_stack, show_slice, slice_in_view
+from .views import add_cine_layout, editor_node, face_stack, show_slice, slice_in_view
 
 __all__ = [
-    "FORMATS", "Place", "Study", "browser_of", "cine_to_scene", "export_study", "face_stack", "image_of", "open_study",
-    "remove_results", "result_node", "scene_to_cine", "show_slice", "slice_in_view", "update_results",
+    "FORMATS", "Place", "Study", "add_cine_layout", "browser_of", "cine_to_scene", "editor_node", "export_study",
+    "face_stack", "image_of", "load_sample", "open_study", "remove_results", "result_node", "scene_to_cine",
+    "show_slice", "slice_in_view", "update_results",
 ]  # fmt: skip

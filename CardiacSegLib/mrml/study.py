@@ -71,6 +71,21 @@ class Study:
         """The image of the shown frame."""
         return self.browser.GetProxyNode(self.image)
 
+    @property
+    def nodes(self) -> tuple[slicer.vtkMRMLNode, ...]:
+        """The nodes without which there is no study."""
+        return self.image, self.masks, self.browser, self.segmentation
+
+    def show_contrast(self) -> None:
+        """Set window and level to the heart's surroundings; what a person has set is left as it is."""
+        display = self.volume.GetDisplayNode()
+        if not display.GetAutoWindowLevel():
+            return
+        rows, columns = (slice(size // 4, size - size // 4) for size in self.cine.shape[2:])
+        low, high = np.percentile(self.cine.frames[::4, :, rows, columns], (1, 99.5))
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(float(low), float(max(high, low + 1)))
+
     def show_overlay(self, opacity: float, outline_only: bool) -> None:
         """Opacity 0..1 of the masks in the slice views, filled or as outlines."""
         display = self.segmentation.GetDisplayNode()

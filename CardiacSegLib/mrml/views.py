@@ -1,4 +1,4 @@
-"""Slice views turned to the acquisition plane, so that one slice of the cine fills the view and is known by number."""
+"""What the views show: slices in the acquisition plane, known by number; the layout; the editor's node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from .space import LPS_TO_RAS, array_of
 _RIGHT, _DOWN = np.array([-1.0, -0.5, 0.0]), np.array([0.0, -0.3, -1.0])
 """On the screen (RAS): the patient's left and back to the right, feet and back down, as short axes are shown."""
 _SAME_PLANE = 0.99  # cosine between the view's and the stack's normal
+
+_LAYOUT = 1735
+_LAYOUT_XML = """<layout type="vertical" split="true">
+ <item splitSize="700"><view class="vtkMRMLSliceNode" singletontag="Red">
+  <property name="orientation" action="default">Axial</property>
+  <property name="viewlabel" action="default">R</property>
+  <property name="viewcolor" action="default">#F34A33</property>
+ </view></item>
+ <item splitSize="300"><view class="vtkMRMLPlotViewNode" singletontag="PlotView1">
+  <property name="viewlabel" action="default">P</property>
+ </view></item>
+</layout>"""
 
 
 def face_stack(view: slicer.vtkMRMLSliceNode, cine: Cine) -> None:
@@ -49,3 +61,21 @@ def _centre(cine: Cine, z: int) -> np.ndarray:
     """The middle of a slice in RAS."""
     _, _, rows, columns = cine.shape
     return (LPS_TO_RAS @ cine.affine @ [(columns - 1) / 2, (rows - 1) / 2, z, 1])[:3]
+
+
+def add_cine_layout(layouts: slicer.vtkMRMLLayoutNode) -> int:
+    """Let a layout node know the cine layout, one slice view above a plot; returns its number."""
+    if not layouts.IsLayoutDescription(_LAYOUT):
+        layouts.AddLayoutDescription(_LAYOUT, _LAYOUT_XML)
+    return _LAYOUT
+
+
+def editor_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentEditorNode:
+    """The panel's own Segment Editor node, made where there is none; Slicer's Segment Editor keeps its state."""
+    node = scene.GetSingletonNode("CardiacSeg", "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag("CardiacSeg")
+        node.SetHideFromEditors(True)
+        node = scene.AddNode(node)
+    return node

@@ -1,0 +1,684 @@
+"""The module CardiacSeg of 3D Slicer: the panel, and what connects it to the library; nothing is computed here."""
+
+# The annotations of the parameter node are read when the class is made, so they are not postponed in this file.
+import contextlib
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# Installed, the library and the resources lie beside this file; in a source checkout they lie in the folder above.
+HERE = Path(__file__).resolve().parent
+ROOT = HERE if (HERE / "CardiacSegLib").is_dir() else HERE.parent
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from CardiacSegLib import dependencies, mrml, words  # noqa: E402
+from CardiacSegLib.controls import Control  # noqa: E402
+from CardiacSegLib.errors import CardiacSegError  # noqa: E402
+from CardiacSegLib.session import Session  # noqa: E402
+
+RESOURCES = ROOT / "Resources"
+STATUS_COLORS = ("#3a3f46", "#5b9bd5", "#f2c14e", "#ee8434", "#5fad56")
+"""In the order of CardiacSegLib.cine.Status."""
+SHORTCUTS = {"next": "Shift+N", "review": "Shift+A", "copy": "Shift+C", "nothing": "Shift+E"}
+"""With Shift: the Segment Editor and the slice views have taken the digits and most plain letters."""
+POLL_MS = 30
+RESULTS_MS = 300
+EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold", "Scissors", "Islands", "Smoothing", "Margin")
+
+
+class CardiacSeg(ScriptedLoadableModule):
+    """What Slicer shows of the module before its panel is opened."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("CardiacSeg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
+        parent.dependencies = ["Sequences", "Segmentations", "SegmentEditor", "Plots", "Tables"]
+        parent.contributors = ["CardiacSeg contributors"]
+        parent.helpText = _(
+            "Segments cardiac cine: annotate one slice, find all others, correct, read volumes and ejection fraction. "
+            "For research only; this is not a medical device."
+        )
+        parent.acknowledgementText = _("The method is CSTM (Ye et al., WACV 2025).")
+        parent.icon = qt.QIcon(str(RESOURCES / "Icons" / "CardiacSeg.png"))
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
+
+
+def onStartupCompleted() -> None:
+    """What needs the other modules: sample data and the terminology of the structures."""
+    import SampleData
+
+    for name, annotated in (("CardiacSegCine", False), ("CardiacSegCineAnnotated", True)):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="CardiacSeg",
+            sampleName=name,
+            thumbnailFileName=str(RESOURCES / "Icons" / "CardiacSegSample.png"),
+            customDownloader=lambda source, annotated=annotated: CardiacSegLogic().loadSample(annotated),
+        )
+    terminologies = slicer.modules.terminologies.logic()
+    terminologies.LoadTerminologyFromFile(str(RESOURCES / "CardiacSeg.term.json"))
+
+
+@parameterNodeWrapper
+class CardiacSegParameterNode:
+    """What the panel shows; it is saved with the scene. weights: a name or a path, empty for the default."""
+
+    cine: slicer.vtkMRMLSequenceNode
+    weights: str = ""
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.7
+    outlineOnly: bool = False
+    exportSequence: bool = True
+    exportFrames: bool = False
+    exportNifti: bool = True
+    exportTable: bool = True
+
+
+@contextlib.contextmanager
+def shownErrors(what: str) -> Iterator[None]:
+    """Show what a user can mend as its one sentence, and anything else as a failure with its traceback in Details."""
+    sentence = ""
+    with slicer.util.tryWithErrorDisplay(what, waitCursor=True):
+        try:
+            yield
+        except CardiacSegError as error:
+            sentence = str(error)
+    if sentence:
+        slicer.util.errorDisplay(sentence)
+
+
+class StatusStrip(qt.QWidget):
+    """Frames from left to right, slices from top to bottom, in the color of their status; a click goes there."""
+
+    def __init__(self, parent: Any = None) -> None:
+        qt.QWidget.__init__(self, parent)
+        self.status, self.place, self.onChosen = None, (0, 0), None
+        self.setMinimumHeight(90)
+
+    def show_(self, status: Any, place: tuple[int, int]) -> None:
+        """status: (T, Z) of Status, or None; place: the frame and slice in view."""
+        self.status, self.place = status, place
+        self.update()
+
+    def cell(self, frame: int, z: int) -> Any:
+        """The rectangle of a slice."""
+        frames, slices = self.status.shape
+        left, right = frame * self.width // frames, (frame + 1) * self.width // frames
+        top, bottom = z * self.height // slices, (z + 1) * self.height // slices
+        return qt.QRect(left, top, max(right - left - 1, 1), max(bottom - top - 1, 1))
+
+    def paintEvent(self, event: Any) -> None:
+        painter = qt.QPainter(self)
+        painter.fillRect(qt.QRect(0, 0, self.width, self.height), qt.QColor("#22252a"))
+        if self.status is not None:
+            colors = [qt.QColor(color) for color in STATUS_COLORS]
+            for frame, column in enumerate(self.status.tolist()):
+                for z, status in enumerate(column):
+                    painter.fillRect(self.cell(frame, z), colors[status])
+            if self.place[1] >= 0:
+                painter.setPen(qt.QPen(qt.QColor("#ffffff"), 2))
+                painter.drawRect(self.cell(*self.place))
+        painter.end()
+
+    def mousePressEvent(self, event: Any) -> None:
+        if self.status is not None and self.onChosen is not None:
+            frames, slices = self.status.shape
+            frame = event.pos().x() * frames // max(self.width, 1)
+            z = event.pos().y() * slices // max(self.height, 1)
+            self.onChosen(min(max(frame, 0), frames - 1), min(max(z, 0), slices - 1))
+
+
+class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: shows the session, and turns clicks into its words."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self._parameterNode = self._guiTag = self._image = self._layoutBefore = None
+        self._missing, self._packages, self._shortcuts = "", [], []
+
+    # Life
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(str(RESOURCES / "UI" / "CardiacSeg.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = CardiacSegLogic()
+        self.session = self.logic.session
+        self.strip = StatusStrip()
+        frame = qt.QVBoxLayout(self.ui.stripFrame)
+        frame.setContentsMargins(0, 0, 0, 0)
+        frame.addWidget(self.strip)
+        self.strip.onChosen = self.goTo
+        self.ui.playWidget.setRecordingControlsVisible(False)
+        self._pollTimer = self._timer(POLL_MS, False, self.onPoll)
+        self._resultsTimer = self._timer(RESULTS_MS, True, self.showResults)
+        self._fillChoices()
+        self._setUpEditor()
+        self._connect()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
+        if self._view() is not None:
+            self.addObserver(self._view(), vtk.vtkCommand.ModifiedEvent, self.showPlace)
+        for label in (self.ui.remarkLabel, self.ui.cardLabel, self.ui.messageLabel, self.ui.changeLabel):
+            self._write(label, "")
+        self.checkPackages()
+        self.initializeParameterNode()
+
+    def _timer(self, milliseconds: int, single: bool, slot: Any) -> Any:
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.setSingleShot(single)
+        timer.connect("timeout()", slot)
+        return timer
+
+    def _fillChoices(self) -> None:
+        self.ui.methodCombo.addItem(_("Memory network (CSTM)"), "cstm")
+        for device, text in (("auto", _("Automatic")), ("cpu", _("Processor")), ("cuda", _("NVIDIA graphics card"))):
+            self.ui.deviceCombo.addItem(text, device)
+        saved = slicer.util.settingsValue("CardiacSeg/Device", "auto")
+        self.ui.deviceCombo.setCurrentIndex(max(self.ui.deviceCombo.findData(saved), 0))
+        names = (_("empty"), _("found"), _("annotated"), _("corrected"), _("reviewed"))
+        marks = [f'<span style="color:{c}">&#9632;</span> {n}' for c, n in zip(STATUS_COLORS, names)]  # noqa: B905
+        self.ui.legendLabel.setText("&nbsp;&nbsp; ".join(marks))
+
+    def _setUpEditor(self) -> None:
+        self.editor = self.ui.segmentEditor
+        self.editor.setMaximumNumberOfUndoStates(10)
+        self.editor.setSegmentationNodeSelectorVisible(False)
+        self.editor.setSourceVolumeNodeSelectorVisible(False)
+        self.editor.setSwitchToSegmentationsButtonVisible(False)
+        self.editor.setEffectNameOrder(EFFECTS)
+        self.editor.unorderedEffectsVisible = False
+        self.editor.setMRMLSegmentEditorNode(mrml.editor_node(slicer.mrmlScene))
+
+    def _connect(self) -> None:
+        ui, session = self.ui, self.session
+        self.buttons = {
+            "segment": (ui.segmentButton, self.onSegment),
+            "undo": (ui.undoButton, self.onUndo),
+            "copy": (ui.copyButton, lambda: self.change(session.copy_neighbour)),
+            "nothing": (ui.nothingButton, lambda: self.change(session.mark_empty)),
+            "next": (ui.nextButton, self.onNext),
+            "review": (ui.reviewButton, lambda: self.change(session.mark_reviewed)),
+            "release": (ui.releaseButton, lambda: self.change(session.release)),
+            "propagate": (ui.propagateButton, lambda: self.begin(session.propagate)),
+            "export": (ui.exportButton, self.onExport),
+        }
+        others = (
+            (ui.loadFileButton, self.onLoadFile),
+            (ui.loadFolderButton, self.onLoadFolder),
+            (ui.dicomButton, lambda: slicer.util.selectModule("DICOM")),
+            (ui.sampleButton, lambda: self.load(self.logic.loadSample)),
+            (ui.weightsButton, self.onChooseWeights),
+            (ui.installButton, self.onInstall),
+        )
+        for button, slot in (*self.buttons.values(), *others):
+            button.connect("clicked()", slot)
+        ui.weightsCombo.connect("currentIndexChanged(int)", self.onWeights)
+        ui.deviceCombo.connect("currentIndexChanged(int)", self.onDevice)
+        for spin in (ui.edSpin, ui.esSpin):
+            spin.connect("valueChanged(int)", self.onPhases)
+        for spin in (ui.heightSpin, ui.weightSpin):
+            spin.connect("valueChanged(double)", self.onPatient)
+
+    def cleanup(self) -> None:
+        self._pollTimer.stop()
+        self._resultsTimer.stop()
+        self._letGo()
+        self.session.close()
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.strip.onChosen = None
+
+    def onReload(self) -> None:
+        """The developer's Reload reads the library again too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "CardiacSegLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+        self.editor.updateWidgetFromMRML()
+        for name, keys in SHORTCUTS.items():
+            shortcut = qt.QShortcut(slicer.util.mainWindow())
+            shortcut.setKey(qt.QKeySequence(keys))
+            shortcut.connect("activated()", self.buttons[name][0].click)
+            self._shortcuts.append(shortcut)
+        if self.session.study is not None:
+            self._showViews()
+
+    def exit(self) -> None:
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+        while self._shortcuts:
+            self._shortcuts.pop().deleteLater()
+        if self._layoutBefore is not None:
+            slicer.app.layoutManager().setLayout(self._layoutBefore)
+            self._layoutBefore = None
+
+    # Scene and parameters
+
+    def initializeParameterNode(self) -> None:
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, node: Any) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+        self._parameterNode = node
+        if node is not None:
+            self._guiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            self.onParameters()
+
+    def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
+        """The scene goes: a run is cancelled, and nothing holds on to its nodes."""
+        self._letGo()
+        self.setParameterNode(None)
+
+    def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
+        if not slicer.mrmlScene.IsClosing():
+            self.editor.setMRMLSegmentEditorNode(mrml.editor_node(slicer.mrmlScene))
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
+        study = self.session.study
+        if study is not None and any(node is own for own in study.nodes):
+            self._letGo()
+            if self._parameterNode is not None:
+                self._parameterNode.cine = None
+
+    def onParameters(self, caller: Any = None, event: Any = None) -> None:
+        """Follow the chosen cine and the display of the masks."""
+        node = self._parameterNode
+        if node is None or slicer.mrmlScene.IsBatchProcessing() or slicer.mrmlScene.IsImporting():
+            return
+        if node.cine is not self._image:
+            self.openCine(node.cine)
+        self._showWeights(node.weights)
+        if self.session.study is not None:
+            self.session.study.show_overlay(node.opacity, node.outlineOnly)
+
+    # The cine
+
+    def openCine(self, image: Any) -> None:
+        """Work on an image sequence, or on none."""
+        if image is not None and mrml.image_of(image) is not None:
+            self._parameterNode.cine = mrml.image_of(image)
+            return
+        self._letGo()
+        self._image = image
+        if image is not None:
+            with shownErrors(_("The cine could not be opened.")):
+                self.logic.openCine(image)
+        study = self.session.study
+        if study is not None:
+            study.on_edit, study.on_step = self.onEdited, self.showPlace
+            self.editor.setSegmentationNode(study.segmentation)
+            self.editor.setSourceVolumeNode(study.volume)
+            self._showStudy(study)
+            self._showViews()
+            self.warm()
+        self.showAll()
+
+    def _letGo(self) -> None:
+        """Stop working on the cine."""
+        self._pollTimer.stop()
+        self._resultsTimer.stop()
+        self.editor.setActiveEffect(None)
+        self.editor.setSegmentationNode(None)
+        self.editor.setSourceVolumeNode(None)
+        for widget in (self.ui.playWidget, self.ui.seekWidget):
+            widget.setMRMLSequenceBrowserNode(None)
+        self.ui.resultsTable.setMRMLTableNode(None)
+        self.session.close_study()
+        self._image = None
+        self.showAll()
+
+    def _showStudy(self, study: Any) -> None:
+        """What belongs to the cine and not to a frame."""
+        for widget in (self.ui.playWidget, self.ui.seekWidget):
+            widget.setMRMLSequenceBrowserNode(study.browser)
+        self._write(self.ui.remarkLabel, " ".join(study.cine.remarks))
+        patient = study.patient
+        values = (
+            (self.ui.edSpin, study.phase("ed"), -1),
+            (self.ui.esSpin, study.phase("es"), -1),
+            (self.ui.heightSpin, patient.height_cm, 0),
+            (self.ui.weightSpin, patient.weight_kg, 0),
+        )
+        for spin, value, unknown in values:
+            blocked = spin.blockSignals(True)
+            if unknown < 0:
+                spin.setMaximum(study.cine.shape[0] - 1)
+            spin.setValue(unknown if value is None else value)
+            spin.blockSignals(blocked)
+        study.show_overlay(self._parameterNode.opacity, self._parameterNode.outlineOnly)
+
+    def _showViews(self) -> None:
+        """The slice view turned to the acquisition plane with the curve below it."""
+        manager, study = slicer.app.layoutManager(), self.session.study
+        if manager is None:
+            return
+        layout = mrml.add_cine_layout(manager.layoutLogic().GetLayoutNode())
+        if manager.layout != layout:
+            self._layoutBefore = manager.layout
+            manager.setLayout(layout)
+        slicer.util.setSliceViewerLayers(background=study.volume)
+        study.show_contrast()
+        mrml.face_stack(self._view(), study.cine)
+        manager.sliceWidget("Red").sliceLogic().FitSliceToAll()
+
+    def _view(self) -> Any:
+        """The slice view's node; None where Slicer has no main window."""
+        manager = slicer.app.layoutManager()
+        return manager.sliceWidget("Red").mrmlSliceNode() if manager is not None else None
+
+    def place(self) -> tuple[int, int]:
+        """Frame and slice in view; slice -1 where the view shows none."""
+        study = self.session.study
+        if study is None:
+            return 0, -1
+        z = mrml.slice_in_view(self._view(), study.cine) if self._view() is not None else 0
+        return study.frame, -1 if z is None else z
+
+    def goTo(self, frame: int, z: int) -> None:
+        """Show a slice of a frame."""
+        study = self.session.study
+        study.browser.PlaybackActiveOff()
+        study.frame = frame
+        mrml.show_slice(self._view(), study.cine, z)
+        self.showPlace()
+
+    def load(self, load: Any) -> None:
+        """Choose the image sequence that a function loads."""
+        with shownErrors(_("The cine could not be loaded.")):
+            self._parameterNode.cine = load()
+
+    def onLoadFile(self) -> None:
+        pattern = _("Cine") + " (*.nii *.nii.gz *.nrrd *.zip)"
+        if path := qt.QFileDialog.getOpenFileName(self.parent, _("Load a cine"), "", pattern):
+            self.load(lambda: self.logic.loadCine(path))
+
+    def onLoadFolder(self) -> None:
+        if path := qt.QFileDialog.getExistingDirectory(self.parent, _("Load a folder of DICOM files"), ""):
+            self.load(lambda: self.logic.loadCine(path))
+
+    # Annotating and correcting
+
+    def onEdited(self) -> None:
+        """Masks changed by other hands; several changes in a row are looked at once."""
+        self._resultsTimer.start()
+
+    def change(self, change: Any) -> None:
+        """Let the session change the slice in view."""
+        with shownErrors(_("The slice could not be changed.")):
+            change(*self.place())
+        self._resultsTimer.start()
+        self.showPlace()
+
+    def onNext(self) -> None:
+        place = self.session.next_to_check()
+        if place is not None:
+            self.goTo(*place)
+
+    # Runs
+
+    def choice(self) -> tuple[str, str, str]:
+        """Method, weights and device."""
+        return self.ui.methodCombo.currentData, self.ui.weightsCombo.currentData or "", self.ui.deviceCombo.currentData
+
+    def warm(self) -> None:
+        """Start the worker before it is needed, so that the first slices come at once."""
+        if not self._missing:
+            with contextlib.suppress(CardiacSegError):  # what is wrong is said when a run is asked for
+                self.session.warm(*self.choice())
+
+    def onSegment(self) -> None:
+        if self.session.running:
+            self.session.cancel()
+            self.onPoll()
+        else:
+            self.begin(self.session.segment)
+
+    def begin(self, begin: Any) -> None:
+        """Begin a run of the session at the slice in view."""
+        frame, z = self.place()
+        with shownErrors(_("The run could not be started.")):
+            begin(*self.choice(), (frame, max(z, 0)))
+            self._say("")
+            self._pollTimer.start()
+        self.showAll()
+
+    def onPoll(self) -> None:
+        """Take what the worker has found into the scene."""
+        try:
+            written = self.session.poll()
+        except CardiacSegError as error:
+            self._say(str(error))
+            written = True
+        if not self.session.running:
+            self._pollTimer.stop()
+        if written or not self.session.running:
+            self.showPlace()
+            self._resultsTimer.start()
+        self._showProgress()
+
+    def onUndo(self) -> None:
+        with shownErrors(_("The run could not be undone.")):
+            self.session.undo()
+        self.showAll()
+
+    def onWeights(self, index: int = 0) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.weights = self.ui.weightsCombo.currentData or ""
+
+    def onChooseWeights(self) -> None:
+        pattern = _("Weights") + " (*.safetensors)"
+        if path := qt.QFileDialog.getOpenFileName(self.parent, _("Choose weights"), "", pattern):
+            self._parameterNode.weights = path
+
+    def onDevice(self, index: int = 0) -> None:
+        qt.QSettings().setValue("CardiacSeg/Device", self.ui.deviceCombo.currentData)
+        self.showPlace()
+
+    def onInstall(self) -> None:
+        with shownErrors(_("The packages could not be installed.")):
+            self.logic.installPackages()
+        self.checkPackages()
+        self.showAll()
+
+    def checkPackages(self) -> None:
+        """Find out whether an engine can run, and say why where it cannot."""
+        self._packages = dependencies.missing_packages()
+        self.ui.installButton.setVisible(bool(self._packages))
+
+    def _showWeights(self, chosen: str) -> None:
+        """The weights to choose from, with the card of the current ones."""
+        cards, combo = words.weights_choices(chosen), self.ui.weightsCombo
+        blocked = combo.blockSignals(True)
+        if [combo.itemData(index) for index in range(combo.count)] != list(cards):
+            combo.clear()
+            for name, card in cards.items():
+                combo.addItem(card.name, name)
+        if chosen in cards:
+            combo.setCurrentIndex(list(cards).index(chosen))
+        combo.blockSignals(blocked)
+        card = cards.get(combo.currentData)
+        self._write(self.ui.cardLabel, words.describe_card(card, _) if card else "")
+        self._missing = words.why_no_engine(self._packages, card, _)
+
+    # Showing
+
+    def showAll(self) -> None:
+        self.showPlace()
+        self._showProgress()
+        if self.session.study is not None:
+            self._resultsTimer.start()
+        else:
+            self._showNumbers("")
+
+    def showPlace(self, caller: Any = None, event: Any = None) -> None:
+        """What depends on the frame and slice in view: label, strip and buttons."""
+        study, (frame, z) = self.session.study, self.place()
+        if study is None:
+            self.ui.placeLabel.setText(_("No cine is open."))
+            self._write(self.ui.remarkLabel, "")
+            self.strip.show_(None, (0, 0))
+        else:
+            self.ui.placeLabel.setText(words.describe_place(study.cine, frame, z, _))
+            self.strip.show_(study.status, (frame, z))
+        self._showControls(self.session.controls((frame, z), self._missing))
+
+    def _showControls(self, controls: dict[str, Control]) -> None:
+        for name, control in controls.items():
+            button = self.buttons[name][0]
+            button.setText(control.text)
+            button.setEnabled(control.enabled)
+            button.setToolTip(control.tooltip)
+
+    def _showProgress(self) -> None:
+        found, total, text = self.session.progress()
+        bar = self.ui.progressBar
+        bar.setVisible(self.session.running)
+        bar.setRange(0, total)
+        bar.setValue(found)
+        bar.setFormat(text)
+        self.ui.deviceFoundLabel.setText(self.session.device_name)
+        while self.session.log:
+            line = self.session.log.pop(0)
+            logging.info("CardiacSeg: %s", line)
+            self._write(self.ui.changeLabel, line)
+            self.ui.logText.appendPlainText(f"{datetime.now():%H:%M:%S}  {line}")
+
+    def _say(self, sentence: str) -> None:
+        """A message that stays in the panel instead of a dialog that stops the work."""
+        self._write(self.ui.messageLabel, sentence)
+        if sentence:
+            self.ui.logText.appendPlainText(f"{datetime.now():%H:%M:%S}  {sentence}")
+
+    def _write(self, label: Any, text: str) -> None:
+        """Write into a label, which takes no room while there is nothing to say."""
+        label.setText(text)
+        label.setVisible(bool(text))
+
+    def showResults(self) -> None:
+        """Numbers, tables and curve follow the masks."""
+        study, results = self.session.study, self.session.results()
+        self.showPlace()
+        if not study.status.any() and mrml.result_node(study, "measures") is None:
+            return
+        mrml.update_results(study, results.measures, results.curves, results.times)
+        self.ui.resultsTable.setMRMLTableNode(mrml.result_node(study, "measures"))
+        self.logic.showChart(mrml.result_node(study, "volume curve"))
+        self._showNumbers(words.describe_measures(results.measures, _))
+        for spin, frame in ((self.ui.edSpin, results.measures.ed_frame), (self.ui.esSpin, results.measures.es_frame)):
+            spin.setSpecialValueText(_("found: {frame}").format(frame="-" if frame is None else frame))
+
+    def _showNumbers(self, text: str) -> None:
+        self._write(self.ui.efLabel, text)
+        self.ui.resultsTable.setVisible(bool(text))
+
+    def onPhases(self, value: int = 0) -> None:
+        for name, spin in (("ed", self.ui.edSpin), ("es", self.ui.esSpin)):
+            self.session.study.set_phase(name, spin.value if spin.value >= 0 else None)
+        self._resultsTimer.start()
+
+    def onPatient(self, value: float = 0.0) -> None:
+        study = self.session.study
+        size = {"height_cm": self.ui.heightSpin.value or None, "weight_kg": self.ui.weightSpin.value or None}
+        study.patient = dataclasses.replace(study.patient, **size)
+        self._resultsTimer.start()
+
+    def onExport(self) -> None:
+        node = self._parameterNode
+        chosen = (node.exportSequence, node.exportFrames, node.exportNifti, node.exportTable)
+        formats = tuple(name for name, wanted in zip(mrml.FORMATS, chosen) if wanted)  # noqa: B905
+        with shownErrors(_("The export failed.")):
+            names = self.logic.export(self.ui.folderEdit.currentPath, formats)
+            self.ui.folderEdit.addCurrentPathToHistory()
+            self.session.log.append(_("{count} files were exported.").format(count=len(names)))
+        self._showProgress()
+
+
+class CardiacSegLogic(ScriptedLoadableModuleLogic):
+    """What the module does without a panel; the work is the library's."""
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.session = Session(self.engineFor, _)
+
+    def getParameterNode(self) -> CardiacSegParameterNode:
+        return CardiacSegParameterNode(super().getParameterNode())
+
+    def engineFor(self, name: str, weights: str, device: str) -> Any:
+        """The engine in a process of its own; Slicer's Python is called PythonSlicer."""
+        from CardiacSegLib.worker import WorkerEngine
+
+        return WorkerEngine(name, weights or None, device, shutil.which("PythonSlicer"))
+
+    def loadCine(self, path: str) -> Any:
+        """Load a file or folder as an image sequence."""
+        from CardiacSegLib.readers import read_cine
+
+        return mrml.cine_to_scene(slicer.mrmlScene, read_cine(path))
+
+    def loadSample(self, annotated: bool = False) -> Any:
+        """Load the bundled cine; annotated: with the expert's masks of end-diastole."""
+        return mrml.load_sample(slicer.mrmlScene, RESOURCES / "SampleData", annotated)
+
+    def installPackages(self) -> None:
+        """Install what is missing, after the user has said yes."""
+        torch = packaging = None
+        with contextlib.suppress(ImportError):
+            import PyTorchUtils
+
+            torch = PyTorchUtils.PyTorchUtilsLogic()
+        with contextlib.suppress(ImportError):
+            from slicer import packaging
+        dependencies.ensure_packages(slicer.util.confirmYesNoDisplay, torch, slicer.util, packaging)
+
+    def openCine(self, image: Any) -> None:
+        """Let the session work on an image sequence."""
+        self.session.open(mrml.open_study(mrml.scene_to_cine(image), image))
+
+    def export(self, folder: str, formats: tuple[str, ...]) -> list[str]:
+        """Write the study's files; returns their names."""
+        if not folder or not formats:
+            raise CardiacSegError(_("Choose a folder and at least one kind of file to export."))
+        return mrml.export_study(self.session.study, self.session.results().measures, folder, formats)
+
+    def showChart(self, chart: Any) -> None:
+        """Show a chart in the plot views."""
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        if selection.GetActivePlotChartID() != chart.GetID():
+            selection.SetActivePlotChartID(chart.GetID())
+            slicer.app.applicationLogic().PropagatePlotChartSelection()
