@@ -65,11 +65,10 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         self.contentsCollapsed.emit(not expanded)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
-        """A child that comes while collapsed stays out of sight."""
-        child = event.child()
-        if event.type() == QtCore.QEvent.ChildAdded and child.isWidgetType() and not self.checked:
-            self._hidden.append(child)
-            child.hide()
+        """A child that comes while collapsed stays out of sight; before it is polished its class is not known yet."""
+        if event.type() == QtCore.QEvent.ChildPolished and event.child().isWidgetType() and not self.checked:
+            self._hidden.append(event.child())
+            event.child().hide()
 
     def sizeHint(self) -> QtCore.QSize:
         layout = self.layout()
