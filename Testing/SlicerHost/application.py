@@ -24,7 +24,7 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 from PySide6.QtCore import Property, Signal  # noqa: E402
 
-from . import mrml_widgets, plot_widget, segment_editor, ui_loader  # noqa: E402
+from . import mrml_widgets, plot_widget, segment_editor, sequence_widgets, table_view, ui_loader  # noqa: E402
 
 MODULE_LOGICS = {
     "sequences": "vtkSlicerSequencesLogic",
@@ -35,9 +35,9 @@ MODULE_LOGICS = {
 MRML_WIDGETS = (
     mrml_widgets.qMRMLWidget,
     mrml_widgets.qMRMLNodeComboBox,
-    mrml_widgets.qMRMLSequenceBrowserSeekWidget,
-    mrml_widgets.qMRMLSequenceBrowserPlayWidget,
-    mrml_widgets.qMRMLTableView,
+    sequence_widgets.qMRMLSequenceBrowserSeekWidget,
+    sequence_widgets.qMRMLSequenceBrowserPlayWidget,
+    table_view.qMRMLTableView,
     plot_widget.qMRMLPlotView,
     plot_widget.qMRMLPlotWidget,
     segment_editor.qMRMLSegmentEditorWidget,
@@ -349,6 +349,7 @@ def _add_names() -> None:
     for widget in MRML_WIDGETS:
         setattr(slicer, widget.__name__, widget)
     pythonqt.STAND_INS.update(stand_ins())
+    slicer.util.pip_install = slicer.util.pip_uninstall = _refuse_to_install
     widgets = {w.__name__: w for w in (*MRML_WIDGETS, *ctk_widgets.WIDGETS)}
     qt.QUiLoader = ui_loader.loader_class(widgets)
     from . import parameter_node, sample_data, scripted_module
@@ -360,6 +361,10 @@ def _add_names() -> None:
         "SampleData": sample_data,
     })  # fmt: skip
     slicer.i18n, slicer.ScriptedLoadableModule, slicer.parameterNodeWrapper = i18n, scripted_module, parameter_node
+
+
+def _refuse_to_install(*_: object, **__: object) -> None:
+    raise RuntimeError("The stand-in application installs nothing; python3 run.py setup does.")
 
 
 def stand_ins() -> tuple[type, ...]:

@@ -11,9 +11,10 @@ from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 from trame_slicer.views import ViewLayoutDefinition, ViewProps, ViewType
 
-from .mrml_widgets import qMRMLTableView, qMRMLWidget
+from .mrml_widgets import qMRMLWidget
 from .plot_widget import qMRMLPlotWidget
 from .slice_widget import COLORS, ORIENTATIONS, SliceViewFactory, qMRMLSliceWidget
+from .table_view import qMRMLTableView
 
 
 class qMRMLTableWidget(qMRMLWidget):

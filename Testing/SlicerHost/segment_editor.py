@@ -11,25 +11,11 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property
-from trame_slicer.segmentation import (
-    BrushDiameterMode,
-    SegmentationEffectDraw,
-    SegmentationEffectErase,
-    SegmentationEffectPaint,
-    SegmentationEffectScissors,
-    SegmentationEffectThreshold,
-)
+from trame_slicer.segmentation import BrushDiameterMode
 
-from .ctk_widgets import ctkSliderWidget, value_property
-from .mrml_widgets import qMRMLNodeComboBox, qMRMLWidget
-
-EFFECTS = {
-    "Threshold": SegmentationEffectThreshold,
-    "Paint": SegmentationEffectPaint,
-    "Draw": SegmentationEffectDraw,
-    "Erase": SegmentationEffectErase,
-    "Scissors": SegmentationEffectScissors,
-}
+from .ctk_widgets import value_property
+from .mrml_widgets import qMRMLNodeComboBox
+from .segment_editor_form import EFFECTS, SegmentEditorForm
 
 
 class qSlicerSegmentEditorAbstractEffect(QtCore.QObject):
@@ -55,7 +41,7 @@ class qSlicerSegmentEditorAbstractEffect(QtCore.QObject):
         self._widget._apply_parameters()
 
 
-class qMRMLSegmentEditorWidget(qMRMLWidget):
+class qMRMLSegmentEditorWidget(SegmentEditorForm):
     """Edits a segmentation node on a source volume, as the segment editor node says."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -64,114 +50,26 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._segmentation: Any = None
         self._volume: Any = None
         self._read_only = False
-        self._states, self._columns = 10, 2
-        self._unordered, self._auto_show, self._jump = True, True, False
-        self._order: list[str] = []
+        self._states = 10
+        self._auto_show, self._jump = True, False
         self._terminology, self._terminology_key = "", "Segmentations/DefaultTerminologyEntry"
         self._last_effect = ""
-        self._active: qSlicerSegmentEditorAbstractEffect | None = None
         self._effects = {name: qSlicerSegmentEditorAbstractEffect(name, self) for name in EFFECTS}
         self._history = slicer.vtkSegmentationHistory()
         self._keys: list[QtGui.QShortcut] = []
         self._updating = False
-        self._build()
 
     @property
     def _editor(self) -> Any:
         return slicer.app._core.segmentation_editor
 
-    def _build(self) -> None:
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self._node_row, self._volume_row = qMRMLNodeComboBox(), qMRMLNodeComboBox()
-        for box, kind in ((self._node_row, "vtkMRMLSegmentationNode"), (self._volume_row, "vtkMRMLScalarVolumeNode")):
-            box.nodeTypes = [kind]
-            box.noneEnabled = True
-            layout.addWidget(box)
-        self._node_row.currentNodeChanged.connect(lambda node: self._updating or self.setSegmentationNode(node))
-        self._volume_row.currentNodeChanged.connect(lambda node: self._updating or self.setSourceVolumeNode(node))
-        self._table = QtWidgets.QTableWidget(0, 2)
-        self._table.setHorizontalHeaderLabels(["", "Name"])
-        self._table.horizontalHeader().setStretchLastSection(True)
-        self._table.setColumnWidth(0, 28)
-        self._table.verticalHeader().hide()
-        self._table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
-        self._table.setSelectionMode(QtWidgets.QAbstractItemView.SingleSelection)
-        self._table.verticalHeader().setDefaultSectionSize(22)
-        self._table.setMinimumHeight(96)  # three segments
-        self._table.setMaximumHeight(140)
-        self._table.itemSelectionChanged.connect(self._on_row)
-        self._table.itemChanged.connect(self._on_renamed)
-        layout.addLayout(self._segment_buttons())
-        layout.addWidget(self._table)
-        layout.addLayout(self._effect_buttons())
-        self._size = ctkSliderWidget()
-        self._size.prefix, self._size.suffix = "Brush ", "%"
-        self._size.minimum, self._size.maximum, self._size.value = 0.5, 30.0, 3.0
-        self._size.valueChanged.connect(self._on_size)
-        self._apply = QtWidgets.QPushButton("Apply")
-        self._apply.clicked.connect(lambda: self._effect(SegmentationEffectThreshold).apply())
-        layout.addWidget(self._size)
-        layout.addWidget(self._apply)
-        self._show_options()
-
-    def _segment_buttons(self) -> QtWidgets.QLayout:
-        row = QtWidgets.QHBoxLayout()
-        self._add, self._remove = QtWidgets.QPushButton("Add"), QtWidgets.QPushButton("Remove")
-        self._switch = QtWidgets.QToolButton()
-        self._switch.text = "→"
-        self._add.clicked.connect(self._on_add)
-        self._remove.clicked.connect(self._on_remove)
-        for button in (self._add, self._remove, self._switch):
-            row.addWidget(button)
-        return row
-
-    def _effect_buttons(self) -> QtWidgets.QLayout:
-        row = QtWidgets.QHBoxLayout()
-        self._buttons: dict[str, QtWidgets.QToolButton] = {}
-        for name in EFFECTS:
-            button = QtWidgets.QToolButton()
-            button.text = button.toolTip = name
-            button.objectName = name
-            button.checkable = True
-            button.clicked.connect(lambda checked, name=name: self.setActiveEffectByName(name if checked else ""))
-            row.addWidget(button)
-            self._buttons[name] = button
-        self._undo, self._redo = QtWidgets.QToolButton(), QtWidgets.QToolButton()
-        self._undo.text, self._redo.text = "Undo", "Redo"
-        self._undo.clicked.connect(self.undo)
-        self._redo.clicked.connect(self.redo)
-        row.addWidget(self._undo)
-        row.addWidget(self._redo)
-        return row
-
-    segmentationNodeSelectorVisible = Property(
-        bool, lambda s: not s._node_row.isHidden(), lambda s, v: s._node_row.setVisible(v)
-    )
-    sourceVolumeNodeSelectorVisible = Property(
-        bool, lambda s: not s._volume_row.isHidden(), lambda s, v: s._volume_row.setVisible(v)
-    )
-    switchToSegmentationsButtonVisible = Property(
-        bool, lambda s: not s._switch.isHidden(), lambda s, v: s._switch.setVisible(v)
-    )
     undoEnabled = Property(bool, lambda s: not s._undo.isHidden(), lambda s, v: s.setUndoEnabled(v))
     maximumNumberOfUndoStates = Property(int, lambda s: s._states, lambda s, v: s.setMaximumNumberOfUndoStates(v))
     readOnly = value_property(bool, "_read_only", "_refresh")
-    unorderedEffectsVisible = value_property(bool, "_unordered", "_show_effects")
     autoShowSourceVolumeNode = value_property(bool, "_auto_show")
-    effectColumnCount = value_property(int, "_columns")
     jumpToSelectedSegmentEnabled = value_property(bool, "_jump")
     defaultTerminologyEntry = value_property(str, "_terminology")
     defaultTerminologyEntrySettingsKey = value_property(str, "_terminology_key")
-
-    def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
-        self._node_row.setVisible(visible)
-
-    def setSourceVolumeNodeSelectorVisible(self, visible: bool) -> None:
-        self._volume_row.setVisible(visible)
-
-    def setSwitchToSegmentationsButtonVisible(self, visible: bool) -> None:
-        self._switch.setVisible(visible)
 
     def setUndoEnabled(self, enabled: bool) -> None:
         self._undo.setVisible(enabled)
@@ -183,20 +81,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def setReadOnly(self, read_only: bool) -> None:
         self.readOnly = read_only
-
-    def setEffectNameOrder(self, names: Any) -> None:
-        self._order = list(names)
-        self._show_effects()
-
-    def _show_effects(self) -> None:
-        for name, button in self._buttons.items():
-            button.setVisible(self._unordered or name in self._order)
-
-    def effectNameOrder(self) -> tuple:
-        return tuple(self._order)
-
-    def availableEffectNames(self) -> tuple:
-        return tuple(EFFECTS)
 
     def setMRMLScene(self, scene: Any) -> None:
         super().setMRMLScene(scene)
@@ -394,13 +278,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             limits = parameter("MinimumThreshold") or (low + high) / 2, parameter("MaximumThreshold") or high
             self._effect(EFFECTS[name]).set_threshold_min_max_values((float(limits[0]), float(limits[1])))
 
-    def _show_options(self) -> None:
-        name = self._active.name if self._active else ""
-        for each, button in self._buttons.items():
-            button.checked = each == name
-        self._size.setVisible(name in ("Paint", "Erase"))
-        self._apply.setVisible(name == "Threshold")
-
     def undo(self) -> None:
         self._history.RestorePreviousState()
         self._refresh()
@@ -485,6 +362,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         if not self._updating and item.column() == 1:
             segment_id = self._table.item(item.row(), 0).data(QtCore.Qt.UserRole)
             self._segmentation.GetSegmentation().GetSegment(segment_id).SetName(item.text())
+
+    def _on_apply(self) -> None:
+        self._effect(EFFECTS["Threshold"]).apply()
 
     def _on_add(self) -> None:
         self.setCurrentSegmentID(self._segmentation.GetSegmentation().AddEmptySegment())

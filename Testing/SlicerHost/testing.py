@@ -1,13 +1,14 @@
 """The pytest fixture `host`: the stand-in application with an empty scene, and hands to work it with.
 
 A test that asks for `host` runs inside the application's event loop. It fails on an exception in a slot or an observer,
-and on a message box that nobody answered.
+on a message box that nobody answered, and on nodes, threads and processes that it leaves behind.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -35,6 +36,26 @@ class Host:
         self._paths: list[str] = []
         self._watch = _DialogWatch(self)
         self._loaded: list[Any] = []
+        self.scene.Clear(0)
+        self._before = self._present()
+
+    def _present(self) -> dict[str, set]:
+        """The nodes, threads and child processes that there are; a closed scene keeps its singletons, as in Slicer."""
+        every = [self.scene.GetNthNode(i) for i in range(self.scene.GetNumberOfNodes())]
+        nodes = {n.GetID() for n in every if not n.GetSingletonTag() and not _of_the_views(n)}
+        listed = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        processes = {each for path in listed for each in path.read_text().split()}
+        return {"nodes": nodes, "threads": set(threading.enumerate()), "processes": processes}
+
+    def left_behind(self, seconds: float = 2.0) -> dict[str, set]:
+        """What has come since the beginning and does not go within some seconds; empty when all is clean."""
+        end = time.monotonic() + seconds
+        while True:
+            present = self._present()
+            left = {kind: present[kind] - self._before[kind] for kind in present if present[kind] - self._before[kind]}
+            if not left or time.monotonic() > end:
+                return left
+            self.settle(0.05)
 
     @property
     def scene(self) -> Any:
@@ -183,6 +204,13 @@ class Host:
         self._watch.end()
 
 
+def _of_the_views(node: Any) -> bool:
+    """Whether the slice views made this node for themselves: the slice's model, the brush, and how these are shown."""
+    shown = node.GetDisplayableNode() if hasattr(node, "GetDisplayableNode") else None
+    node = shown or node
+    return node.IsA("vtkMRMLModelNode") and bool(node.GetHideFromEditors()) and not node.GetSaveWithScene()
+
+
 def _clickable(widget: Any) -> Any:
     """Where a user would click: the box of a check box, the title of a collapsible button, the middle of others."""
     import ctk
@@ -237,10 +265,10 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     made = Host()
     for name in ("getOpenFileName", "getSaveFileName", "getExistingDirectory"):
         monkeypatch.setattr(made.application.qt.QFileDialog, name, staticmethod(made._chosen_path))
-    made.scene.Clear(0)
     yield made
     made.end()
     assert not made.unanswered, f"messages left unanswered: {made.unanswered}"
+    assert not (left := made.left_behind()), f"left behind: {left}"
 
 
 @pytest.hookimpl(tryfirst=True)
