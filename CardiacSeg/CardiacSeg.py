@@ -435,14 +435,15 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # Annotating and correcting
 
     def onEdited(self) -> None:
-        """Masks changed by other hands; several changes in a row are looked at once."""
-        self._resultsTimer.start()
+        """The numbers follow soon; several changes in a row are looked at together."""
+        if not self._resultsTimer.isActive():
+            self._resultsTimer.start()
 
     def change(self, change: Any) -> None:
         """Let the session change the slice in view."""
         with shownErrors(_("The slice could not be changed.")):
             change(*self.place())
-        self._resultsTimer.start()
+        self.onEdited()
         self.showPlace()
 
     def onNext(self) -> None:
@@ -489,7 +490,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._pollTimer.stop()
         if written or not self.session.running:
             self.showPlace()
-            self._resultsTimer.start()
+            self.onEdited()
         self._showProgress()
 
     def onUndo(self) -> None:
@@ -542,7 +543,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showPlace()
         self._showProgress()
         if self.session.study is not None:
-            self._resultsTimer.start()
+            self.onEdited()
         else:
             self._showNumbers("")
 
@@ -610,13 +611,13 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onPhases(self, value: int = 0) -> None:
         for name, spin in (("ed", self.ui.edSpin), ("es", self.ui.esSpin)):
             self.session.study.set_phase(name, spin.value if spin.value >= 0 else None)
-        self._resultsTimer.start()
+        self.onEdited()
 
     def onPatient(self, value: float = 0.0) -> None:
         study = self.session.study
         size = {"height_cm": self.ui.heightSpin.value or None, "weight_kg": self.ui.weightSpin.value or None}
         study.patient = dataclasses.replace(study.patient, **size)
-        self._resultsTimer.start()
+        self.onEdited()
 
     def onExport(self) -> None:
         node = self._parameterNode

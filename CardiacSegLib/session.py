@@ -237,7 +237,7 @@ class Session:
         engine = self._engine_of(name, weights, device)
         self._before = self.study.snapshot()
         self._began_with = self.study.read()
-        self._volumes_before = self._lv_volumes()
+        self._volumes_before = self._lv_volumes() if self.study.has_run else None
         self._run = engine.begin(self.study.cine, self._began_with, start=start, previous=previous)
 
     def _finish(self, state: str) -> None:
