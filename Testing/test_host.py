@@ -151,21 +151,30 @@ def test_drawing_erasing_and_cutting_with_the_mouse(host) -> None:
 
 
 def test_the_wheel_scrolls_through_the_slices(host) -> None:
-    import qt
-
     widget = host.load(SAMPLE)
     widget.ui.volumeSelector.setCurrentNode(add_volume())
     host.click(widget.ui.runButton)
     logic = host.app.layoutManager().sliceWidget("Red").sliceLogic()
     before = logic.GetSliceOffset()
-    view = host.slice_view()
-    middle = view.rect.center()
-    wheel = qt.QWheelEvent(
-        qt.QPointF(middle), qt.QPointF(view.mapToGlobal(middle)), qt.QPoint(), qt.QPoint(0, 120), qt.Qt.NoButton,
-        qt.Qt.NoModifier, qt.Qt.NoScrollPhase, False,
-    )  # fmt: skip
-    qt.QApplication.sendEvent(view, wheel)
-    assert abs(logic.GetSliceOffset() - before) == pytest.approx(8.0)
+    host.wheel(2)
+    assert abs(logic.GetSliceOffset() - before) == pytest.approx(16.0)
+    host.wheel(-2)
+    assert logic.GetSliceOffset() == pytest.approx(before)
+
+
+def test_the_host_installs_nothing(host) -> None:
+    import slicer
+
+    with pytest.raises(RuntimeError, match="installs nothing"):
+        slicer.util.pip_install("torch")
+
+
+def test_popups_that_close_themselves_need_no_answer(host) -> None:
+    import slicer
+
+    host.load(SAMPLE)
+    slicer.util.delayDisplay("Working ...", 450)
+    assert host.messages == []
 
 
 def test_the_parameter_node_has_its_defaults_again_after_the_scene_was_closed(host) -> None:

@@ -151,6 +151,20 @@ class Host:
         QTest.mouseRelease(view, button, qt.Qt.NoModifier, pixels[-1])
         self.settle()
 
+    def wheel(self, steps: int, name: str = "Red") -> None:
+        """Turn the mouse wheel over the middle of a slice view, forward for positive steps."""
+        import qt
+
+        view = self.slice_view(name)
+        middle = view.rect.center()
+        for _ in range(abs(steps)):
+            event = qt.QWheelEvent(
+                qt.QPointF(middle), qt.QPointF(view.mapToGlobal(middle)), qt.QPoint(),
+                qt.QPoint(0, 120 if steps > 0 else -120), qt.Qt.NoButton, qt.Qt.NoModifier, qt.Qt.NoScrollPhase, False,
+            )  # fmt: skip
+            qt.QApplication.sendEvent(view, event)
+        self.settle()
+
     def answer(self, *buttons: str) -> None:
         """The next dialogs are answered by these buttons, one each, by their text."""
         self._answers += buttons
@@ -234,12 +248,13 @@ def _DialogWatch(host: Host) -> Any:
             return False
 
         def answer(self, dialog: Any) -> None:
-            if isinstance(dialog, qt.QProgressDialog):
-                return
+            offered = dialog.findChildren(qt.QPushButton)
+            if isinstance(dialog, qt.QProgressDialog) or not offered:
+                return  # it closes itself
             text = dialog.text if isinstance(dialog, qt.QMessageBox) else dialog.windowTitle
             host.messages.append(text)
             wanted = host._answers.pop(0) if host._answers else None
-            buttons = [b for b in dialog.findChildren(qt.QPushButton) if b.text.replace("&", "") == wanted]
+            buttons = [b for b in offered if b.text.replace("&", "") == wanted]
             if buttons:
                 buttons[0].click()
             else:
