@@ -6,6 +6,8 @@ import dataclasses
 import logging
 import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -30,8 +33,7 @@ ROOT = HERE if (HERE / "CardiacSegLib").is_dir() else HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from CardiacSegLib import dependencies, mrml, words  # noqa: E402
-from CardiacSegLib.controls import Control  # noqa: E402
+from CardiacSegLib import dependencies, mrml, selftest, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.session import Session  # noqa: E402
 
@@ -71,6 +73,9 @@ def onStartupCompleted() -> None:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="CardiacSeg",
             sampleName=name,
+            uris=(RESOURCES / "SampleData" / "cine.nii.gz").as_uri(),
+            fileNames="cine.nii.gz",
+            nodeNames=name,
             thumbnailFileName=str(RESOURCES / "Icons" / "CardiacSegSample.png"),
             customDownloader=lambda source, annotated=annotated: CardiacSegLogic().loadSample(annotated),
         )
@@ -171,8 +176,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         frame.addWidget(self.strip)
         self.strip.onChosen = self.goTo
         self.ui.playWidget.setRecordingControlsVisible(False)
-        self._pollTimer = self._timer(POLL_MS, False, self.onPoll)
-        self._resultsTimer = self._timer(RESULTS_MS, True, self.showResults)
+        self._pollTimer, self._resultsTimer = qt.QTimer(), qt.QTimer()
+        self._pollTimer.setInterval(POLL_MS)
+        self._resultsTimer.setInterval(RESULTS_MS)
+        self._resultsTimer.setSingleShot(True)
         self._fillChoices()
         self._setUpEditor()
         self._connect()
@@ -187,13 +194,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._write(label, "")
         self.checkPackages()
         self.initializeParameterNode()
-
-    def _timer(self, milliseconds: int, single: bool, slot: Any) -> Any:
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.setSingleShot(single)
-        timer.connect("timeout()", slot)
-        return timer
 
     def _fillChoices(self) -> None:
         self.ui.methodCombo.addItem(_("Memory network (CSTM)"), "cstm")
@@ -241,9 +241,11 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.weightsCombo.connect("currentIndexChanged(int)", self.onWeights)
         ui.deviceCombo.connect("currentIndexChanged(int)", self.onDevice)
         for spin in (ui.edSpin, ui.esSpin):
-            spin.connect("valueChanged(int)", self.onPhases)
+            spin.connect("valueChanged(int)", self.onFacts)
         for spin in (ui.heightSpin, ui.weightSpin):
-            spin.connect("valueChanged(double)", self.onPatient)
+            spin.connect("valueChanged(double)", self.onFacts)
+        self._pollTimer.connect("timeout()", self.onPoll)
+        self._resultsTimer.connect("timeout()", self.showResults)
 
     def cleanup(self) -> None:
         self._pollTimer.stop()
@@ -475,7 +477,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         frame, z = self.place()
         with shownErrors(_("The run could not be started.")):
             begin(*self.choice(), (frame, max(z, 0)))
-            self._say("")
+            self._note(self.ui.messageLabel, "")
             self._pollTimer.start()
         self.showAll()
 
@@ -484,7 +486,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             written = self.session.poll()
         except CardiacSegError as error:
-            self._say(str(error))
+            self._note(self.ui.messageLabel, str(error))
             written = True
         if not self.session.running:
             self._pollTimer.stop()
@@ -515,6 +517,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with shownErrors(_("The packages could not be installed.")):
             self.logic.installPackages()
         self.checkPackages()
+        self._showWeights(self._parameterNode.weights)
         self.showAll()
 
     def checkPackages(self) -> None:
@@ -557,10 +560,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.ui.placeLabel.setText(words.describe_place(study.cine, frame, z, _))
             self.strip.show_(study.status, (frame, z))
-        self._showControls(self.session.controls((frame, z), self._missing))
-
-    def _showControls(self, controls: dict[str, Control]) -> None:
-        for name, control in controls.items():
+        for name, control in self.session.controls((frame, z), self._missing).items():
             button = self.buttons[name][0]
             button.setText(control.text)
             button.setEnabled(control.enabled)
@@ -575,16 +575,14 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         bar.setFormat(text)
         self.ui.deviceFoundLabel.setText(self.session.device_name)
         while self.session.log:
-            line = self.session.log.pop(0)
-            logging.info("CardiacSeg: %s", line)
-            self._write(self.ui.changeLabel, line)
-            self.ui.logText.appendPlainText(f"{datetime.now():%H:%M:%S}  {line}")
+            self._note(self.ui.changeLabel, self.session.log.pop(0))
 
-    def _say(self, sentence: str) -> None:
-        """A message that stays in the panel instead of a dialog that stops the work."""
-        self._write(self.ui.messageLabel, sentence)
+    def _note(self, label: Any, sentence: str) -> None:
+        """Say it in the panel, instead of a dialog that stops the work, and in the log."""
+        self._write(label, sentence)
         if sentence:
             self.ui.logText.appendPlainText(f"{datetime.now():%H:%M:%S}  {sentence}")
+            logging.info("CardiacSeg: %s", sentence)
 
     def _write(self, label: Any, text: str) -> None:
         """Write into a label, which takes no room while there is nothing to say."""
@@ -608,16 +606,15 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._write(self.ui.efLabel, text)
         self.ui.resultsTable.setVisible(bool(text))
 
-    def onPhases(self, value: int = 0) -> None:
-        for name, spin in (("ed", self.ui.edSpin), ("es", self.ui.esSpin)):
-            self.session.study.set_phase(name, spin.value if spin.value >= 0 else None)
-        self.onEdited()
-
-    def onPatient(self, value: float = 0.0) -> None:
-        study = self.session.study
-        size = {"height_cm": self.ui.heightSpin.value or None, "weight_kg": self.ui.weightSpin.value or None}
-        study.patient = dataclasses.replace(study.patient, **size)
-        self.onEdited()
+    def onFacts(self, value: float = 0.0) -> None:
+        """ED and ES as the user fixed them, height and weight."""
+        study, ui = self.session.study, self.ui
+        if study is not None:
+            study.set_phase("ed", ui.edSpin.value if ui.edSpin.value >= 0 else None)
+            study.set_phase("es", ui.esSpin.value if ui.esSpin.value >= 0 else None)
+            size = {"height_cm": ui.heightSpin.value or None, "weight_kg": ui.weightSpin.value or None}
+            study.patient = dataclasses.replace(study.patient, **size)
+            self.onEdited()
 
     def onExport(self) -> None:
         node = self._parameterNode
@@ -650,7 +647,11 @@ class CardiacSegLogic(ScriptedLoadableModuleLogic):
         """Load a file or folder as an image sequence."""
         from CardiacSegLib.readers import read_cine
 
-        return mrml.cine_to_scene(slicer.mrmlScene, read_cine(path))
+        return self.addCine(read_cine(path))
+
+    def addCine(self, cine: Any) -> Any:
+        """Put a Cine of the library into the scene; returns the image sequence."""
+        return mrml.cine_to_scene(slicer.mrmlScene, cine)
 
     def loadSample(self, annotated: bool = False) -> Any:
         """Load the bundled cine; annotated: with the expert's masks of end-diastole."""
@@ -683,3 +684,42 @@ class CardiacSegLogic(ScriptedLoadableModuleLogic):
         if selection.GetActivePlotChartID() != chart.GetID():
             selection.SetActivePlotChartID(chart.GetID())
             slicer.app.applicationLogic().PropagatePlotChartSelection()
+
+
+class CardiacSegTest(ScriptedLoadableModuleTest):
+    """The self test: the library's scenarios on the real panel, with weights that are installed or random ones."""
+
+    SECONDS = 120
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        self.folder = tempfile.TemporaryDirectory(prefix="CardiacSeg-")
+        slicer.util.selectModule("CardiacSeg")
+        self.panel = slicer.modules.CardiacSegWidget
+        if not self.panel.choice()[1]:
+            self.panel._parameterNode.weights = str(selftest.random_weights(Path(self.folder.name)))
+
+    def tearDown(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        self.panel.session.close()
+        self.folder.cleanup()
+
+    def wait(self, condition: Any) -> None:
+        """Let Slicer work until the condition holds."""
+        end = time.monotonic() + self.SECONDS
+        while not condition():
+            slicer.app.processEvents()
+            time.sleep(0.01)
+            self.assertLess(time.monotonic(), end, "waited in vain")
+
+    def test_segment_correct_and_measure(self) -> None:
+        selftest.segment_correct_and_measure(self.panel, self.wait)
+
+    def test_cancel_and_undo(self) -> None:
+        selftest.cancel_and_undo(self.panel, self.wait)
+
+    def test_save_and_load(self) -> None:
+        selftest.save_and_load(self.panel, self.wait, slicer.mrmlScene, Path(self.folder.name) / "study.mrb")
+
+    def test_close_during_a_run(self) -> None:
+        selftest.close_during_a_run(self.panel, self.wait, slicer.mrmlScene)

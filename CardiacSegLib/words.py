@@ -16,7 +16,9 @@ Translate = Callable[[str], str]
 
 def weights_choices(chosen: str = "") -> dict[str, WeightsCard]:
     """Name -> card of the weights to choose from: the installed ones, and the .safetensors file chosen by its path."""
-    cards = {card.name: card for card in installed()}
+    cards: dict[str, WeightsCard] = {}
+    with suppress(CardiacSegError):  # weights without their card cannot be chosen
+        cards = {card.name: card for card in installed()}
     if chosen.endswith(".safetensors"):
         with suppress(CardiacSegError):
             cards[chosen] = read_card(Path(chosen))

@@ -1,0 +1,104 @@
+"""The scenarios of the module's self test: they work a panel by its buttons, in Slicer as in the host.
+
+panel: a CardiacSegWidget. wait: called with a condition, lets the application work until it holds, or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cine import Status
+from .phantom import Phantom, beating_heart
+
+Wait = Callable[[Callable[[], Any]], None]
+
+
+def random_weights(folder: Path) -> Path:
+    """Weights that find nonsense quickly, for a panel that has none installed. Needs PyTorch."""
+    import torch
+
+    from .networks.cstm import CSTM, SIZES
+    from .weights import WeightsCard, save_weights
+
+    torch.manual_seed(0)
+    card = WeightsCard("random", "cstm", "small", ("none",), "MIT", "self test", 0)
+    return save_weights(folder / "random.safetensors", CSTM(SIZES["small"]), card)
+
+
+def open_heart(panel: Any, wait: Wait) -> Phantom:
+    """Open a small beating heart whose middle slice is annotated in frame 0, and show it."""
+    heart = beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
+    panel.load(lambda: panel.logic.addCine(heart.cine))
+    panel.goTo(0, 2)
+    panel.session.study.set_slice(0, 2, heart.truth.labels[0, 2], Status.ANNOTATED)
+    panel.showAll()
+    wait(lambda: panel.ui.segmentButton.enabled)
+    return heart
+
+
+def segment_correct_and_measure(panel: Any, wait: Wait) -> None:
+    """All slices are found, a correction is propagated and kept, and the numbers are shown."""
+    heart = open_heart(panel, wait)
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel.session.running)
+    study = panel.session.study
+    assert (study.status[1:] == Status.PREDICTED).all()
+    assert (study.read().labels[0, 2] == heart.truth.labels[0, 2]).all()
+    study.set_slice(3, 2, heart.truth.labels[3, 2], Status.CORRECTED)
+    panel.showAll()
+    wait(lambda: panel.ui.propagateButton.enabled)
+    panel.ui.propagateButton.click()
+    wait(lambda: not panel.session.running)
+    assert study.status[3, 2] == Status.CORRECTED
+    assert (study.read_frame(3)[2] == heart.truth.labels[3, 2]).all()
+    wait(lambda: "EF" in panel.ui.efLabel.text)
+
+
+def cancel_and_undo(panel: Any, wait: Wait) -> None:
+    """Cancel keeps what was found; undo takes back the run."""
+    open_heart(panel, wait)
+    study = panel.session.study
+    before = study.read()
+    panel.ui.segmentButton.click()
+    wait(lambda: (study.status == Status.PREDICTED).any())
+    if panel.session.running:
+        panel.ui.segmentButton.click()
+    wait(lambda: not panel.session.running)
+    assert (study.status == Status.PREDICTED).any()
+    panel.ui.undoButton.click()
+    after = study.read()
+    assert (after.labels == before.labels).all()
+    assert (after.status == before.status).all()
+
+
+def save_and_load(panel: Any, wait: Wait, scene: Any, path: Path) -> None:
+    """A saved scene brings the study back with masks, status and the state of the runs."""
+    open_heart(panel, wait)
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel.session.running)
+    study = panel.session.study
+    labels, status = study.read().labels, study.status
+    assert scene.WriteToMRB(str(path))
+    scene.Clear(False)
+    assert panel.session.study is None
+    assert scene.ReadFromMRB(str(path))
+    wait(lambda: panel.session.study is not None)
+    again = panel.session.study
+    assert (np.stack([again.read_frame(frame) for frame in range(6)]) == labels).all()
+    assert (again.status == status).all()
+    assert again.has_run
+
+
+def close_during_a_run(panel: Any, wait: Wait, scene: Any) -> None:
+    """Closing the scene ends a run and leaves an empty panel."""
+    open_heart(panel, wait)
+    panel.ui.segmentButton.click()
+    assert panel.session.running
+    scene.Clear(False)
+    assert panel.session.study is None
+    assert not panel.session.running
+    assert not panel.ui.segmentButton.enabled
