@@ -3,6 +3,7 @@
 # The annotations of the parameter node are read when the class is made, so they are not postponed in this file.
 import contextlib
 import dataclasses
+import itertools
 import logging
 import shutil
 import sys
@@ -33,13 +34,11 @@ ROOT = HERE if (HERE / "CardiacSegLib").is_dir() else HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from CardiacSegLib import dependencies, mrml, selftest, words  # noqa: E402
+from CardiacSegLib import dependencies, mrml, selftest, strip, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.session import Session  # noqa: E402
 
 RESOURCES = ROOT / "Resources"
-STATUS_COLORS = ("#3a3f46", "#5b9bd5", "#f2c14e", "#ee8434", "#5fad56")
-"""In the order of CardiacSegLib.cine.Status."""
 SHORTCUTS = {"next": "Shift+N", "review": "Shift+A", "copy": "Shift+C", "nothing": "Shift+E"}
 """With Shift: the Segment Editor and the slice views have taken the digits and most plain letters."""
 POLL_MS = 30
@@ -111,44 +110,33 @@ def shownErrors(what: str) -> Iterator[None]:
 
 
 class StatusStrip(qt.QWidget):
-    """Frames from left to right, slices from top to bottom, in the color of their status; a click goes there."""
+    """All slices of all frames in the color of their status, that in view with a frame; a click goes to another."""
 
-    def __init__(self, parent: Any = None) -> None:
-        qt.QWidget.__init__(self, parent)
-        self.status, self.place, self.onChosen = None, (0, 0), None
+    def __init__(self, onChosen: Any) -> None:
+        qt.QWidget.__init__(self)
+        self.status, self.place, self.onChosen = None, (0, -1), onChosen
         self.setMinimumHeight(90)
 
-    def show_(self, status: Any, place: tuple[int, int]) -> None:
+    def showStatus(self, status: Any, place: tuple[int, int]) -> None:
         """status: (T, Z) of Status, or None; place: the frame and slice in view."""
         self.status, self.place = status, place
         self.update()
 
-    def cell(self, frame: int, z: int) -> Any:
-        """The rectangle of a slice."""
-        frames, slices = self.status.shape
-        left, right = frame * self.width // frames, (frame + 1) * self.width // frames
-        top, bottom = z * self.height // slices, (z + 1) * self.height // slices
-        return qt.QRect(left, top, max(right - left - 1, 1), max(bottom - top - 1, 1))
-
     def paintEvent(self, event: Any) -> None:
-        painter = qt.QPainter(self)
-        painter.fillRect(qt.QRect(0, 0, self.width, self.height), qt.QColor("#22252a"))
+        painter, size = qt.QPainter(self), (self.width, self.height)
+        painter.fillRect(qt.QRect(0, 0, *size), qt.QColor("#22252a"))
         if self.status is not None:
-            colors = [qt.QColor(color) for color in STATUS_COLORS]
-            for frame, column in enumerate(self.status.tolist()):
-                for z, status in enumerate(column):
-                    painter.fillRect(self.cell(frame, z), colors[status])
+            for box, color in strip.cells(self.status, size):
+                painter.fillRect(qt.QRect(*box), qt.QColor(color))
             if self.place[1] >= 0:
                 painter.setPen(qt.QPen(qt.QColor("#ffffff"), 2))
-                painter.drawRect(self.cell(*self.place))
+                painter.drawRect(qt.QRect(*strip.cell(self.status.shape, size, *self.place)))
         painter.end()
 
     def mousePressEvent(self, event: Any) -> None:
-        if self.status is not None and self.onChosen is not None:
-            frames, slices = self.status.shape
-            frame = event.pos().x() * frames // max(self.width, 1)
-            z = event.pos().y() * slices // max(self.height, 1)
-            self.onChosen(min(max(frame, 0), frames - 1), min(max(z, 0), slices - 1))
+        if self.status is not None:
+            point = event.pos()
+            self.onChosen(*strip.place_at(self.status.shape, (self.width, self.height), point.x(), point.y()))
 
 
 class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -160,8 +148,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = self._guiTag = self._image = self._layoutBefore = None
         self._missing, self._packages, self._shortcuts = "", [], []
 
-    # Life
-
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(str(RESOURCES / "UI" / "CardiacSeg.ui"))
@@ -170,11 +156,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = CardiacSegLogic()
         self.session = self.logic.session
-        self.strip = StatusStrip()
+        self.strip = StatusStrip(self.goTo)
         frame = qt.QVBoxLayout(self.ui.stripFrame)
         frame.setContentsMargins(0, 0, 0, 0)
         frame.addWidget(self.strip)
-        self.strip.onChosen = self.goTo
         self.ui.playWidget.setRecordingControlsVisible(False)
         self._pollTimer, self._resultsTimer = qt.QTimer(), qt.QTimer()
         self._pollTimer.setInterval(POLL_MS)
@@ -193,7 +178,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for label in (self.ui.remarkLabel, self.ui.cardLabel, self.ui.messageLabel, self.ui.changeLabel):
             self._write(label, "")
         self.checkPackages()
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
 
     def _fillChoices(self) -> None:
         self.ui.methodCombo.addItem(_("Memory network (CSTM)"), "cstm")
@@ -201,9 +186,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.deviceCombo.addItem(text, device)
         saved = slicer.util.settingsValue("CardiacSeg/Device", "auto")
         self.ui.deviceCombo.setCurrentIndex(max(self.ui.deviceCombo.findData(saved), 0))
-        names = (_("empty"), _("found"), _("annotated"), _("corrected"), _("reviewed"))
-        marks = [f'<span style="color:{c}">&#9632;</span> {n}' for c, n in zip(STATUS_COLORS, names)]  # noqa: B905
-        self.ui.legendLabel.setText("&nbsp;&nbsp; ".join(marks))
+        self.ui.legendLabel.setText(strip.legend(_))
 
     def _setUpEditor(self) -> None:
         self.editor = self.ui.segmentEditor
@@ -217,27 +200,25 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _connect(self) -> None:
         ui, session = self.ui, self.session
-        self.buttons = {
-            "segment": (ui.segmentButton, self.onSegment),
-            "undo": (ui.undoButton, self.onUndo),
-            "copy": (ui.copyButton, lambda: self.change(session.copy_neighbour)),
-            "nothing": (ui.nothingButton, lambda: self.change(session.mark_empty)),
-            "next": (ui.nextButton, self.onNext),
-            "review": (ui.reviewButton, lambda: self.change(session.mark_reviewed)),
-            "release": (ui.releaseButton, lambda: self.change(session.release)),
-            "propagate": (ui.propagateButton, lambda: self.begin(session.propagate)),
-            "export": (ui.exportButton, self.onExport),
+        slots = {
+            "segment": self.onSegment,
+            "undo": lambda: self.act(session.undo),
+            "copy": lambda: self.act(session.copy_neighbour, *self.place()),
+            "nothing": lambda: self.act(session.mark_empty, *self.place()),
+            "next": self.onNext,
+            "review": lambda: self.act(session.mark_reviewed, *self.place()),
+            "release": lambda: self.act(session.release, *self.place()),
+            "propagate": lambda: self.begin(session.propagate),
+            "export": lambda: self.act(self.export),
+            "loadFile": self.onLoadFile,
+            "loadFolder": self.onLoadFolder,
+            "dicom": lambda: slicer.util.selectModule("DICOM"),
+            "sample": lambda: self.load(self.logic.loadSample),
+            "weights": self.onChooseWeights,
+            "install": self.onInstall,
         }
-        others = (
-            (ui.loadFileButton, self.onLoadFile),
-            (ui.loadFolderButton, self.onLoadFolder),
-            (ui.dicomButton, lambda: slicer.util.selectModule("DICOM")),
-            (ui.sampleButton, lambda: self.load(self.logic.loadSample)),
-            (ui.weightsButton, self.onChooseWeights),
-            (ui.installButton, self.onInstall),
-        )
-        for button, slot in (*self.buttons.values(), *others):
-            button.connect("clicked()", slot)
+        for name, slot in slots.items():
+            self.button(name).connect("clicked()", slot)
         ui.weightsCombo.connect("currentIndexChanged(int)", self.onWeights)
         ui.deviceCombo.connect("currentIndexChanged(int)", self.onDevice)
         for spin in (ui.edSpin, ui.esSpin):
@@ -247,6 +228,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._pollTimer.connect("timeout()", self.onPoll)
         self._resultsTimer.connect("timeout()", self.showResults)
 
+    def button(self, name: str) -> Any:
+        """The button of a name in CardiacSegLib.controls, or another one."""
+        return getattr(self.ui, f"{name}Button")
+
     def cleanup(self) -> None:
         self._pollTimer.stop()
         self._resultsTimer.stop()
@@ -254,7 +239,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.close()
         self.setParameterNode(None)
         self.removeObservers()
-        self.strip.onChosen = None
+        self.strip.onChosen = lambda *place: None
 
     def onReload(self) -> None:
         """The developer's Reload reads the library again too."""
@@ -263,14 +248,14 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self) -> None:
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
         self.editor.setupViewObservations()
         self.editor.installKeyboardShortcuts()
         self.editor.updateWidgetFromMRML()
         for name, keys in SHORTCUTS.items():
             shortcut = qt.QShortcut(slicer.util.mainWindow())
             shortcut.setKey(qt.QKeySequence(keys))
-            shortcut.connect("activated()", self.buttons[name][0].click)
+            shortcut.connect("activated()", self.button(name).click)
             self._shortcuts.append(shortcut)
         if self.session.study is not None:
             self._showViews()
@@ -284,11 +269,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._layoutBefore is not None:
             slicer.app.layoutManager().setLayout(self._layoutBefore)
             self._layoutBefore = None
-
-    # Scene and parameters
-
-    def initializeParameterNode(self) -> None:
-        self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, node: Any) -> None:
         if self._parameterNode is not None:
@@ -308,7 +288,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
         if not slicer.mrmlScene.IsClosing():
             self.editor.setMRMLSegmentEditorNode(mrml.editor_node(slicer.mrmlScene))
-            self.initializeParameterNode()
+            self.setParameterNode(self.logic.getParameterNode())
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
@@ -328,8 +308,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showWeights(node.weights)
         if self.session.study is not None:
             self.session.study.show_overlay(node.opacity, node.outlineOnly)
-
-    # The cine
 
     def openCine(self, image: Any) -> None:
         """Work on an image sequence, or on none."""
@@ -370,34 +348,24 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self.ui.playWidget, self.ui.seekWidget):
             widget.setMRMLSequenceBrowserNode(study.browser)
         self._write(self.ui.remarkLabel, " ".join(study.cine.remarks))
-        patient = study.patient
-        values = (
-            (self.ui.edSpin, study.phase("ed"), -1),
-            (self.ui.esSpin, study.phase("es"), -1),
-            (self.ui.heightSpin, patient.height_cm, 0),
-            (self.ui.weightSpin, patient.weight_kg, 0),
-        )
-        for spin, value, unknown in values:
+        self.ui.edSpin.setMaximum(study.cine.shape[0] - 1)
+        self.ui.esSpin.setMaximum(study.cine.shape[0] - 1)
+        for spin, value in (
+            (self.ui.edSpin, study.phase("ed")),
+            (self.ui.esSpin, study.phase("es")),
+            (self.ui.heightSpin, study.patient.height_cm),
+            (self.ui.weightSpin, study.patient.weight_kg),
+        ):
             blocked = spin.blockSignals(True)
-            if unknown < 0:
-                spin.setMaximum(study.cine.shape[0] - 1)
-            spin.setValue(unknown if value is None else value)
+            spin.setValue(spin.minimum if value is None else value)
             spin.blockSignals(blocked)
         study.show_overlay(self._parameterNode.opacity, self._parameterNode.outlineOnly)
 
     def _showViews(self) -> None:
-        """The slice view turned to the acquisition plane with the curve below it."""
-        manager, study = slicer.app.layoutManager(), self.session.study
-        if manager is None:
-            return
-        layout = mrml.add_cine_layout(manager.layoutLogic().GetLayoutNode())
-        if manager.layout != layout:
-            self._layoutBefore = manager.layout
-            manager.setLayout(layout)
-        slicer.util.setSliceViewerLayers(background=study.volume)
-        study.show_contrast()
-        mrml.face_stack(self._view(), study.cine)
-        manager.sliceWidget("Red").sliceLogic().FitSliceToAll()
+        """The slice view turned to the acquisition plane with the curve below it, where Slicer has a main window."""
+        if slicer.app.layoutManager() is not None:
+            before = mrml.show_stack(slicer.app.layoutManager(), self.session.study)
+            self._layoutBefore = before or self._layoutBefore
 
     def _view(self) -> Any:
         """The slice view's node; None where Slicer has no main window."""
@@ -434,26 +402,21 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if path := qt.QFileDialog.getExistingDirectory(self.parent, _("Load a folder of DICOM files"), ""):
             self.load(lambda: self.logic.loadCine(path))
 
-    # Annotating and correcting
-
     def onEdited(self) -> None:
         """The numbers follow soon; several changes in a row are looked at together."""
         if not self._resultsTimer.isActive():
             self._resultsTimer.start()
 
-    def change(self, change: Any) -> None:
-        """Let the session change the slice in view."""
-        with shownErrors(_("The slice could not be changed.")):
-            change(*self.place())
-        self.onEdited()
-        self.showPlace()
+    def act(self, action: Any, *arguments: Any) -> None:
+        """Do what a button stands for, and show what came of it."""
+        with shownErrors(_("That did not work.")):
+            action(*arguments)
+        self.showAll()
 
     def onNext(self) -> None:
         place = self.session.next_to_check()
         if place is not None:
             self.goTo(*place)
-
-    # Runs
 
     def choice(self) -> tuple[str, str, str]:
         """Method, weights and device."""
@@ -475,11 +438,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def begin(self, begin: Any) -> None:
         """Begin a run of the session at the slice in view."""
         frame, z = self.place()
-        with shownErrors(_("The run could not be started.")):
-            begin(*self.choice(), (frame, max(z, 0)))
-            self._note(self.ui.messageLabel, "")
+        self._note(self.ui.messageLabel, "")
+        self.act(begin, *self.choice(), (frame, max(z, 0)))
+        if self.session.running:
             self._pollTimer.start()
-        self.showAll()
 
     def onPoll(self) -> None:
         """Take what the worker has found into the scene."""
@@ -494,11 +456,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.showPlace()
             self.onEdited()
         self._showProgress()
-
-    def onUndo(self) -> None:
-        with shownErrors(_("The run could not be undone.")):
-            self.session.undo()
-        self.showAll()
 
     def onWeights(self, index: int = 0) -> None:
         if self._parameterNode is not None:
@@ -521,7 +478,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showAll()
 
     def checkPackages(self) -> None:
-        """Find out whether an engine can run, and say why where it cannot."""
+        """Find out what is missing for an engine."""
         self._packages = dependencies.missing_packages()
         self.ui.installButton.setVisible(bool(self._packages))
 
@@ -540,8 +497,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._write(self.ui.cardLabel, words.describe_card(card, _) if card else "")
         self._missing = words.why_no_engine(self._packages, card, _)
 
-    # Showing
-
     def showAll(self) -> None:
         self.showPlace()
         self._showProgress()
@@ -556,12 +511,12 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if study is None:
             self.ui.placeLabel.setText(_("No cine is open."))
             self._write(self.ui.remarkLabel, "")
-            self.strip.show_(None, (0, 0))
+            self.strip.showStatus(None, (0, -1))
         else:
             self.ui.placeLabel.setText(words.describe_place(study.cine, frame, z, _))
-            self.strip.show_(study.status, (frame, z))
+            self.strip.showStatus(study.status, (frame, z))
         for name, control in self.session.controls((frame, z), self._missing).items():
-            button = self.buttons[name][0]
+            button = self.button(name)
             button.setText(control.text)
             button.setEnabled(control.enabled)
             button.setToolTip(control.tooltip)
@@ -597,7 +552,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         mrml.update_results(study, results.measures, results.curves, results.times)
         self.ui.resultsTable.setMRMLTableNode(mrml.result_node(study, "measures"))
-        self.logic.showChart(mrml.result_node(study, "volume curve"))
+        mrml.show_curve(slicer.app.applicationLogic(), study)
         self._showNumbers(words.describe_measures(results.measures, _))
         for spin, frame in ((self.ui.edSpin, results.measures.ed_frame), (self.ui.esSpin, results.measures.es_frame)):
             spin.setSpecialValueText(_("found: {frame}").format(frame="-" if frame is None else frame))
@@ -616,15 +571,13 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             study.patient = dataclasses.replace(study.patient, **size)
             self.onEdited()
 
-    def onExport(self) -> None:
-        node = self._parameterNode
+    def export(self) -> None:
+        """Write the chosen files."""
+        node, folder = self._parameterNode, self.ui.folderEdit
         chosen = (node.exportSequence, node.exportFrames, node.exportNifti, node.exportTable)
-        formats = tuple(name for name, wanted in zip(mrml.FORMATS, chosen) if wanted)  # noqa: B905
-        with shownErrors(_("The export failed.")):
-            names = self.logic.export(self.ui.folderEdit.currentPath, formats)
-            self.ui.folderEdit.addCurrentPathToHistory()
-            self.session.log.append(_("{count} files were exported.").format(count=len(names)))
-        self._showProgress()
+        names = self.logic.export(folder.currentPath, tuple(itertools.compress(mrml.FORMATS, chosen)))
+        folder.addCurrentPathToHistory()
+        self.session.log.append(_("{count} files were exported.").format(count=len(names)))
 
 
 class CardiacSegLogic(ScriptedLoadableModuleLogic):
@@ -678,13 +631,6 @@ class CardiacSegLogic(ScriptedLoadableModuleLogic):
             raise CardiacSegError(_("Choose a folder and at least one kind of file to export."))
         return mrml.export_study(self.session.study, self.session.results().measures, folder, formats)
 
-    def showChart(self, chart: Any) -> None:
-        """Show a chart in the plot views."""
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        if selection.GetActivePlotChartID() != chart.GetID():
-            selection.SetActivePlotChartID(chart.GetID())
-            slicer.app.applicationLogic().PropagatePlotChartSelection()
-
 
 class CardiacSegTest(ScriptedLoadableModuleTest):
     """The self test: the library's scenarios on the real panel, with weights that are installed or random ones."""
@@ -712,14 +658,17 @@ class CardiacSegTest(ScriptedLoadableModuleTest):
             time.sleep(0.01)
             self.assertLess(time.monotonic(), end, "waited in vain")
 
+    def scenario(self, name: str) -> None:
+        getattr(selftest, name)(self.panel, self.wait, slicer.mrmlScene, Path(self.folder.name))
+
     def test_segment_correct_and_measure(self) -> None:
-        selftest.segment_correct_and_measure(self.panel, self.wait)
+        self.scenario("segment_correct_and_measure")
 
     def test_cancel_and_undo(self) -> None:
-        selftest.cancel_and_undo(self.panel, self.wait)
+        self.scenario("cancel_and_undo")
 
     def test_save_and_load(self) -> None:
-        selftest.save_and_load(self.panel, self.wait, slicer.mrmlScene, Path(self.folder.name) / "study.mrb")
+        self.scenario("save_and_load")
 
     def test_close_during_a_run(self) -> None:
-        selftest.close_during_a_run(self.panel, self.wait, slicer.mrmlScene)
+        self.scenario("close_during_a_run")

@@ -1,6 +1,7 @@
 """The scenarios of the module's self test: they work a panel by its buttons, in Slicer as in the host.
 
 panel: a CardiacSegWidget. wait: called with a condition, lets the application work until it holds, or raises.
+scene: the one that the panel works in. folder: for files.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def open_heart(panel: Any, wait: Wait) -> Phantom:
     return heart
 
 
-def segment_correct_and_measure(panel: Any, wait: Wait) -> None:
+def segment_correct_and_measure(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     """All slices are found, a correction is propagated and kept, and the numbers are shown."""
     heart = open_heart(panel, wait)
     panel.ui.segmentButton.click()
@@ -58,7 +59,7 @@ def segment_correct_and_measure(panel: Any, wait: Wait) -> None:
     wait(lambda: "EF" in panel.ui.efLabel.text)
 
 
-def cancel_and_undo(panel: Any, wait: Wait) -> None:
+def cancel_and_undo(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     """Cancel keeps what was found; undo takes back the run."""
     open_heart(panel, wait)
     study = panel.session.study
@@ -75,17 +76,17 @@ def cancel_and_undo(panel: Any, wait: Wait) -> None:
     assert (after.status == before.status).all()
 
 
-def save_and_load(panel: Any, wait: Wait, scene: Any, path: Path) -> None:
+def save_and_load(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     """A saved scene brings the study back with masks, status and the state of the runs."""
     open_heart(panel, wait)
     panel.ui.segmentButton.click()
     wait(lambda: not panel.session.running)
     study = panel.session.study
     labels, status = study.read().labels, study.status
-    assert scene.WriteToMRB(str(path))
+    assert scene.WriteToMRB(str(folder / "study.mrb"))
     scene.Clear(False)
     assert panel.session.study is None
-    assert scene.ReadFromMRB(str(path))
+    assert scene.ReadFromMRB(str(folder / "study.mrb"))
     wait(lambda: panel.session.study is not None)
     again = panel.session.study
     assert (np.stack([again.read_frame(frame) for frame in range(6)]) == labels).all()
@@ -93,7 +94,7 @@ def save_and_load(panel: Any, wait: Wait, scene: Any, path: Path) -> None:
     assert again.has_run
 
 
-def close_during_a_run(panel: Any, wait: Wait, scene: Any) -> None:
+def close_during_a_run(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     """Closing the scene ends a run and leaves an empty panel."""
     open_heart(panel, wait)
     panel.ui.segmentButton.click()

@@ -22,6 +22,7 @@ from CardiacSegLib.measures import measure
 from CardiacSegLib.networks.cstm import CSTM, SIZES
 from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.readers import read_labels
+from CardiacSegLib.strip import cell
 from CardiacSegLib.weights import WeightsCard, save_weights
 from CardiacSegLib.worker import WorkerEngine
 from CardiacSegLib.writers.images import write_cine
@@ -243,13 +244,14 @@ def test_a_click_into_the_strip_goes_to_that_frame_and_slice(host, open_panel) -
     open_panel.session.study.set_status(5, 3, Status.ANNOTATED)
     open_panel.showPlace()
     strip = open_panel.strip
-    host.click(strip, strip.cell(5, 3).center())
+    left, top, width, height = cell((6, 4), (strip.width, strip.height), 5, 3)
+    x, y = left + width // 2, top + height // 2
+    host.click(strip, type(strip.rect.center())(x, y))
     assert open_panel.place() == (5, 3)
     assert "Frame 5 of 0-5" in open_panel.ui.placeLabel.text
     assert "slice 3 of 0-3" in open_panel.ui.placeLabel.text
     pixels = host.picture(strip)
-    inside = strip.cell(5, 3)
-    assert tuple(pixels[inside.center().y(), inside.center().x()]) == (0xF2, 0xC1, 0x4E)
+    assert tuple(pixels[y, x]) == (0xF2, 0xC1, 0x4E)
 
 
 def test_stepping_and_playing_paint_nothing(host, open_panel, heart) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import slicer
 
 from ..cine import Cine
+from .results import result_node
 from .space import LPS_TO_RAS, array_of
+from .study import Study
 
 _RIGHT, _DOWN = np.array([-1.0, -0.5, 0.0]), np.array([0.0, -0.3, -1.0])
 """On the screen (RAS): the patient's left and back to the right, feet and back down, as short axes are shown."""
@@ -79,3 +83,27 @@ def editor_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentEditorNode:
         node.SetHideFromEditors(True)
         node = scene.AddNode(node)
     return node
+
+
+def show_stack(layouts: Any, study: Study) -> int | None:
+    """Show a study in the red slice view above its curve; returns the layout that was replaced, or None.
+
+    layouts: the application's layout manager.
+    """
+    number, before = add_cine_layout(layouts.layoutLogic().GetLayoutNode()), layouts.layout
+    if before != number:
+        layouts.setLayout(number)
+    red = layouts.sliceWidget("Red")
+    red.mrmlSliceCompositeNode().SetBackgroundVolumeID(study.volume.GetID())
+    study.show_contrast()
+    face_stack(red.mrmlSliceNode(), study.cine)
+    red.sliceLogic().FitSliceToAll()
+    return None if before == number else before
+
+
+def show_curve(application: slicer.vtkMRMLApplicationLogic, study: Study) -> None:
+    """Show a study's volume curve in the plot views."""
+    chart, selection = result_node(study, "volume curve"), application.GetSelectionNode()
+    if chart is not None and selection.GetActivePlotChartID() != chart.GetID():
+        selection.SetActivePlotChartID(chart.GetID())
+        application.PropagatePlotChartSelection()
