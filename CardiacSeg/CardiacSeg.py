@@ -7,9 +7,6 @@ import itertools
 import logging
 import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,8 +75,7 @@ def onStartupCompleted() -> None:
             thumbnailFileName=str(RESOURCES / "Icons" / "CardiacSegSample.png"),
             customDownloader=lambda source, annotated=annotated: CardiacSegLogic().loadSample(annotated),
         )
-    terminologies = slicer.modules.terminologies.logic()
-    terminologies.LoadTerminologyFromFile(str(RESOURCES / "CardiacSeg.term.json"))
+    slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(RESOURCES / "CardiacSeg.term.json"))
 
 
 @parameterNodeWrapper
@@ -94,19 +90,6 @@ class CardiacSegParameterNode:
     exportFrames: bool = False
     exportNifti: bool = True
     exportTable: bool = True
-
-
-@contextlib.contextmanager
-def shownErrors(what: str) -> Iterator[None]:
-    """Show what a user can mend as its one sentence, and anything else as a failure with its traceback in Details."""
-    sentence = ""
-    with slicer.util.tryWithErrorDisplay(what, waitCursor=True):
-        try:
-            yield
-        except CardiacSegError as error:
-            sentence = str(error)
-    if sentence:
-        slicer.util.errorDisplay(sentence)
 
 
 class StatusStrip(qt.QWidget):
@@ -295,8 +278,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         study = self.session.study
         if study is not None and any(node is own for own in study.nodes):
             self._letGo()
-            if self._parameterNode is not None:
-                self._parameterNode.cine = None
+            self._parameterNode.cine = None
 
     def onParameters(self, caller: Any = None, event: Any = None) -> None:
         """Follow the chosen cine and the display of the masks."""
@@ -317,8 +299,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._letGo()
         self._image = image
         if image is not None:
-            with shownErrors(_("The cine could not be opened.")):
-                self.logic.openCine(image)
+            self.act(self.logic.openCine, image)
         study = self.session.study
         if study is not None:
             study.on_edit, study.on_step = self.onEdited, self.showPlace
@@ -374,10 +355,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def place(self) -> tuple[int, int]:
         """Frame and slice in view; slice -1 where the view shows none."""
-        study = self.session.study
-        if study is None:
+        study, view = self.session.study, self._view()
+        if study is None or view is None:
             return 0, -1
-        z = mrml.slice_in_view(self._view(), study.cine) if self._view() is not None else 0
+        z = mrml.slice_in_view(view, study.cine)
         return study.frame, -1 if z is None else z
 
     def goTo(self, frame: int, z: int) -> None:
@@ -390,8 +371,10 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def load(self, load: Any) -> None:
         """Choose the image sequence that a function loads."""
-        with shownErrors(_("The cine could not be loaded.")):
-            self._parameterNode.cine = load()
+        loaded = []
+        self.act(lambda: loaded.append(load()))
+        if loaded:
+            self._parameterNode.cine = loaded[0]
 
     def onLoadFile(self) -> None:
         pattern = _("Cine") + " (*.nii *.nii.gz *.nrrd *.zip)"
@@ -408,9 +391,18 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._resultsTimer.start()
 
     def act(self, action: Any, *arguments: Any) -> None:
-        """Do what a button stands for, and show what came of it."""
-        with shownErrors(_("That did not work.")):
-            action(*arguments)
+        """Do something and show what came of it.
+
+        What a user can mend is shown as its one sentence, anything else as a failure with its traceback in Details.
+        """
+        sentence = ""
+        with slicer.util.tryWithErrorDisplay(_("That did not work."), waitCursor=True):
+            try:
+                action(*arguments)
+            except CardiacSegError as error:
+                sentence = str(error)
+        if sentence:
+            slicer.util.errorDisplay(sentence)
         self.showAll()
 
     def onNext(self) -> None:
@@ -471,8 +463,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showPlace()
 
     def onInstall(self) -> None:
-        with shownErrors(_("The packages could not be installed.")):
-            self.logic.installPackages()
+        self.act(self.logic.installPackages)
         self.checkPackages()
         self._showWeights(self._parameterNode.weights)
         self.showAll()
@@ -635,40 +626,6 @@ class CardiacSegLogic(ScriptedLoadableModuleLogic):
 class CardiacSegTest(ScriptedLoadableModuleTest):
     """The self test: the library's scenarios on the real panel, with weights that are installed or random ones."""
 
-    SECONDS = 120
-
-    def setUp(self) -> None:
-        slicer.mrmlScene.Clear(0)
-        self.folder = tempfile.TemporaryDirectory(prefix="CardiacSeg-")
+    def test_scenarios(self) -> None:
         slicer.util.selectModule("CardiacSeg")
-        self.panel = slicer.modules.CardiacSegWidget
-        if not self.panel.choice()[1]:
-            self.panel._parameterNode.weights = str(selftest.random_weights(Path(self.folder.name)))
-
-    def tearDown(self) -> None:
-        slicer.mrmlScene.Clear(0)
-        self.panel.session.close()
-        self.folder.cleanup()
-
-    def wait(self, condition: Any) -> None:
-        """Let Slicer work until the condition holds."""
-        end = time.monotonic() + self.SECONDS
-        while not condition():
-            slicer.app.processEvents()
-            time.sleep(0.01)
-            self.assertLess(time.monotonic(), end, "waited in vain")
-
-    def scenario(self, name: str) -> None:
-        getattr(selftest, name)(self.panel, self.wait, slicer.mrmlScene, Path(self.folder.name))
-
-    def test_segment_correct_and_measure(self) -> None:
-        self.scenario("segment_correct_and_measure")
-
-    def test_cancel_and_undo(self) -> None:
-        self.scenario("cancel_and_undo")
-
-    def test_save_and_load(self) -> None:
-        self.scenario("save_and_load")
-
-    def test_close_during_a_run(self) -> None:
-        self.scenario("close_during_a_run")
+        selftest.run(slicer.modules.CardiacSegWidget, slicer.mrmlScene, slicer.app.processEvents)

@@ -6,6 +6,8 @@ scene: the one that the panel works in. folder: for files.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,29 @@ from .cine import Status
 from .phantom import Phantom, beating_heart
 
 Wait = Callable[[Callable[[], Any]], None]
+_PATIENCE = 120  # seconds
+
+
+def run(panel: Any, scene: Any, process_events: Callable[[], None]) -> None:
+    """All scenarios, each in an empty scene; raises AssertionError where something is not as it should be."""
+
+    def wait(condition: Callable[[], Any]) -> None:
+        end = time.monotonic() + _PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            process_events()
+            time.sleep(0.01)
+
+    chosen = panel.choice()[1]
+    for scenario in (segment_correct_and_measure, cancel_and_undo, save_and_load, close_during_a_run):
+        with tempfile.TemporaryDirectory(prefix="CardiacSeg-") as folder:
+            scene.Clear(False)
+            panel._parameterNode.weights = chosen or str(random_weights(Path(folder)))
+            try:
+                scenario(panel, wait, scene, Path(folder))
+            finally:
+                scene.Clear(False)
+                panel.session.close()
 
 
 def random_weights(folder: Path) -> Path:
