@@ -13,16 +13,11 @@ from typing import Annotated, Any
 
 import qt
 import slicer
+import slicer.ScriptedLoadableModule as base
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
-)
 from slicer.util import VTKObservationMixin
 
 # Installed, the library and the resources lie beside this file; in a source checkout they lie in the folder above.
@@ -43,11 +38,11 @@ RESULTS_MS = 300
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold", "Scissors", "Islands", "Smoothing", "Margin")
 
 
-class CardiacSeg(ScriptedLoadableModule):
+class CardiacSeg(base.ScriptedLoadableModule):
     """What Slicer shows of the module before its panel is opened."""
 
     def __init__(self, parent: Any) -> None:
-        ScriptedLoadableModule.__init__(self, parent)
+        base.ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("CardiacSeg")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
         parent.dependencies = ["Sequences", "Segmentations", "SegmentEditor", "Plots", "Tables"]
@@ -122,17 +117,17 @@ class StatusStrip(qt.QWidget):
             self.onChosen(*strip.place_at(self.status.shape, (self.width, self.height), point.x(), point.y()))
 
 
-class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: shows the session, and turns clicks into its words."""
 
     def __init__(self, parent: Any = None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
+        base.ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self._parameterNode = self._guiTag = self._image = self._layoutBefore = None
         self._missing, self._packages, self._shortcuts = "", [], []
 
     def setup(self) -> None:
-        ScriptedLoadableModuleWidget.setup(self)
+        base.ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(str(RESOURCES / "UI" / "CardiacSeg.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
@@ -228,7 +223,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The developer's Reload reads the library again too."""
         for name in [name for name in sys.modules if name.split(".")[0] == "CardiacSegLib"]:
             del sys.modules[name]
-        ScriptedLoadableModuleWidget.onReload(self)
+        base.ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
@@ -303,11 +298,11 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         study = self.session.study
         if study is not None:
             study.on_edit, study.on_step = self.onEdited, self.showPlace
-            self.editor.setSegmentationNode(study.segmentation)
-            self.editor.setSourceVolumeNode(study.volume)
+            self._attach(study.segmentation, study.volume, study.browser)
             self._showStudy(study)
             self._showViews()
-            self.warm()
+            if not self._missing:
+                self.session.warm(*self.choice())
         self.showAll()
 
     def _letGo(self) -> None:
@@ -315,28 +310,27 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._pollTimer.stop()
         self._resultsTimer.stop()
         self.editor.setActiveEffect(None)
-        self.editor.setSegmentationNode(None)
-        self.editor.setSourceVolumeNode(None)
-        for widget in (self.ui.playWidget, self.ui.seekWidget):
-            widget.setMRMLSequenceBrowserNode(None)
+        self._attach(None, None, None)
         self.ui.resultsTable.setMRMLTableNode(None)
         self.session.close_study()
         self._image = None
         self.showAll()
 
+    def _attach(self, segmentation: Any, volume: Any, browser: Any) -> None:
+        """Give the editor and the players their nodes."""
+        self.editor.setSegmentationNode(segmentation)
+        self.editor.setSourceVolumeNode(volume)
+        self.ui.playWidget.setMRMLSequenceBrowserNode(browser)
+        self.ui.seekWidget.setMRMLSequenceBrowserNode(browser)
+
     def _showStudy(self, study: Any) -> None:
         """What belongs to the cine and not to a frame."""
-        for widget in (self.ui.playWidget, self.ui.seekWidget):
-            widget.setMRMLSequenceBrowserNode(study.browser)
         self._write(self.ui.remarkLabel, " ".join(study.cine.remarks))
-        self.ui.edSpin.setMaximum(study.cine.shape[0] - 1)
-        self.ui.esSpin.setMaximum(study.cine.shape[0] - 1)
-        for spin, value in (
-            (self.ui.edSpin, study.phase("ed")),
-            (self.ui.esSpin, study.phase("es")),
-            (self.ui.heightSpin, study.patient.height_cm),
-            (self.ui.weightSpin, study.patient.weight_kg),
-        ):
+        last, ui = study.cine.shape[0] - 1, self.ui
+        ui.edSpin.setMaximum(last)
+        ui.esSpin.setMaximum(last)
+        facts = (study.phase("ed"), study.phase("es"), study.patient.height_cm, study.patient.weight_kg)
+        for spin, value in zip((ui.edSpin, ui.esSpin, ui.heightSpin, ui.weightSpin), facts, strict=True):
             blocked = spin.blockSignals(True)
             spin.setValue(spin.minimum if value is None else value)
             spin.blockSignals(blocked)
@@ -414,12 +408,6 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Method, weights and device."""
         return self.ui.methodCombo.currentData, self.ui.weightsCombo.currentData or "", self.ui.deviceCombo.currentData
 
-    def warm(self) -> None:
-        """Start the worker before it is needed, so that the first slices come at once."""
-        if not self._missing:
-            with contextlib.suppress(CardiacSegError):  # what is wrong is said when a run is asked for
-                self.session.warm(*self.choice())
-
     def onSegment(self) -> None:
         if self.session.running:
             self.session.cancel()
@@ -445,8 +433,7 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.session.running:
             self._pollTimer.stop()
         if written or not self.session.running:
-            self.showPlace()
-            self.onEdited()
+            self.showAll()
         self._showProgress()
 
     def onWeights(self, index: int = 0) -> None:
@@ -571,11 +558,11 @@ class CardiacSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.log.append(_("{count} files were exported.").format(count=len(names)))
 
 
-class CardiacSegLogic(ScriptedLoadableModuleLogic):
+class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
     """What the module does without a panel; the work is the library's."""
 
     def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
+        base.ScriptedLoadableModuleLogic.__init__(self)
         self.session = Session(self.engineFor, _)
 
     def getParameterNode(self) -> CardiacSegParameterNode:
@@ -623,7 +610,7 @@ class CardiacSegLogic(ScriptedLoadableModuleLogic):
         return mrml.export_study(self.session.study, self.session.results().measures, folder, formats)
 
 
-class CardiacSegTest(ScriptedLoadableModuleTest):
+class CardiacSegTest(base.ScriptedLoadableModuleTest):
     """The self test: the library's scenarios on the real panel, with weights that are installed or random ones."""
 
     def test_scenarios(self) -> None:

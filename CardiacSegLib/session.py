@@ -6,6 +6,7 @@ Knows neither Qt nor MRML: the study is anything that behaves like `mrml.Study`,
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +92,9 @@ class Session:
         return self._engine.device_name if self._engine is not None else ""
 
     def warm(self, name: str, weights: str, device: str) -> None:
-        """Start the worker in advance."""
-        self._engine_of(name, weights, device).warm()
+        """Start the worker in advance; what is wrong with it is said when a run is asked for."""
+        with suppress(CardiacSegError):
+            self._engine_of(name, weights, device).warm()
 
     def segment(self, name: str, weights: str, device: str, start: Place) -> None:
         """Begin to find every slice that is not a person's, the ones near start (frame, slice) first."""
