@@ -28,7 +28,7 @@ def weights_choices(chosen: str = "") -> dict[str, WeightsCard]:
 def why_no_engine(packages: Sequence[str], card: WeightsCard | None, _: Translate = str) -> str:
     """Why nothing can be found by an engine, or nothing where it can. packages: those that are missing."""
     if packages:
-        names = ", ".join(packages)
+        names = ", ".join(package.split(">=")[0] for package in packages)
         return _("{names} is not installed; press Install what is missing.").format(names=names)
     return "" if card is not None else _("No weights are installed; choose a .safetensors file.")
 
