@@ -1,4 +1,7 @@
-"""Which prediction deserves a look first: the unsure ones, and those that no smoothly beating heart explains."""
+"""Which prediction deserves a look first: where most pixels are likely to be wrong.
+
+How well the order does is measured by Testing/benchmarks/review.py.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from .cine import Segmentation, Status
 
 Place = tuple[int, int]
 
-TIME_WEIGHT = 1.0
-STACK_WEIGHT = 0.5
-"""A slice may differ from its neighbours in the stack for good reason, at base and apex, so this counts less."""
+_TIME_WEIGHT = 0.1
+_STACK_WEIGHT = 0.05
+"""Neighbours in the stack may differ for good reason, at base and apex, so they count less than those in time."""
 
 
 def review_order(segmentation: Segmentation, confidence: np.ndarray) -> list[Place]:
@@ -26,42 +29,56 @@ def review_order(segmentation: Segmentation, confidence: np.ndarray) -> list[Pla
 
 
 def doubt(segmentation: Segmentation, confidence: np.ndarray) -> np.ndarray:
-    """How much each slice deserves a look: (T, Z), 0 for none.
+    """How much each slice deserves a look: (T, Z), 0 for none. The sum of
 
-    The sum of what the engine was unsure of, 1 - confidence, and of the share of its mask that the neighbours in time
-    (round the closed cycle) and those in the stack do not explain: pixels that both neighbours hold and the slice does
-    not, or that the slice holds and neither neighbour does, as a part of all pixels concerned. A mask between its two
-    neighbours, as in smooth motion, has none of these.
+    - what the engine was unsure of: (1 - confidence) times the slice's share of all border pixels of its frame;
+    - for each structure, the pixels that the neighbours in time (round the closed cycle) and those in the stack do not
+      explain, which both neighbours hold and the slice does not, or the slice holds and neither neighbour does, as a
+      share of the structure's pixels in the frame. A mask between its neighbours, as in smooth motion, has none.
+
+    Shares of the frame, and not of the slice, since a large slice that is a little wrong changes the volume more.
     """
     labels = _cropped(segmentation.labels)
     found = segmentation.status != Status.EMPTY
-    total = 1.0 - np.asarray(confidence, float)
+    border = np.maximum(_border_pixels(labels), 1)
+    total = (1.0 - np.asarray(confidence, float)) * border / border.sum(axis=1, keepdims=True)
     for structure in segmentation.structures:
         mask = labels == structure.value
         if not mask.any():
             continue
         if len(mask) > 2:
-            total += TIME_WEIGHT * _unexplained(mask, found, axis=0, closed=True)
+            total += _TIME_WEIGHT * _unexplained(mask, found, axis=0, closed=True)
         if mask.shape[1] > 2:
-            total += STACK_WEIGHT * _unexplained(mask, found, axis=1, closed=False)
+            total += _STACK_WEIGHT * _unexplained(mask, found, axis=1, closed=False)
     return total
 
 
 def _cropped(labels: np.ndarray) -> np.ndarray:
-    """Rows and columns in which nothing is ever drawn do not count."""
+    """Rows and columns in which nothing is ever drawn do not count, but for one round the masks."""
     used = labels.any(axis=(0, 1))
     rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     if not len(rows):
         return labels[:, :, :1, :1]
-    return labels[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return labels[:, :, max(rows[0] - 1, 0) : rows[-1] + 2, max(columns[0] - 1, 0) : columns[-1] + 2]
+
+
+def _border_pixels(labels: np.ndarray) -> np.ndarray:
+    """(T, Z): how many pixels lie beside one of another label."""
+    border = np.zeros(labels.shape, bool)
+    for axis in (2, 3):
+        differs = np.diff(labels.astype(np.int16), axis=axis) != 0
+        before, after = ([slice(None)] * 4 for _ in range(2))
+        before[axis], after[axis] = slice(0, -1), slice(1, None)
+        border[tuple(before)] |= differs
+        border[tuple(after)] |= differs
+    return border.sum(axis=(2, 3))
 
 
 def _unexplained(mask: np.ndarray, found: np.ndarray, axis: int, closed: bool) -> np.ndarray:
-    """The share of each slice's mask that its two neighbours along an axis contradict: (T, Z), 0..1."""
+    """The pixels of each slice that its two neighbours along an axis contradict, as a share of the frame's: (T, Z)."""
     before, after = np.roll(mask, 1, axis), np.roll(mask, -1, axis)
     wrong = ((before & after & ~mask) | (mask & ~before & ~after)).sum(axis=(2, 3))
-    concerned = (before | after | mask).sum(axis=(2, 3))
     known = np.roll(found, 1, axis) & np.roll(found, -1, axis)
     if not closed:
         known[:, [0, -1]] = False
-    return np.where(known, wrong / np.maximum(concerned, 1), 0.0)
+    return np.where(known, wrong / np.maximum(mask.sum(axis=(1, 2, 3)), 1)[:, None], 0.0)
