@@ -115,6 +115,14 @@ def test_both_scales_have_the_same_patches_and_the_fine_ones_are_twice_as_wide()
         assert covered == set(small)
 
 
+def test_a_grid_made_while_propagating_serves_a_training_that_follows() -> None:
+    with torch.inference_mode():
+        patch_grid(11, 13, 3, 2)
+    maps = torch.rand(143, requires_grad=True)
+    maps[patch_grid(11, 13, 3, 2)].sum().backward()
+    assert maps.grad.sum() == patch_grid(11, 13, 3, 2).numel()
+
+
 # Routing --------------------------------------------------------------------------------------------------------------
 
 

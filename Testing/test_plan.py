@@ -17,6 +17,7 @@ from CardiacSegLib.engines.plan import Place, Plan, affected
 from CardiacSegLib.networks.matching import Memory
 
 MOST_READ = 7
+SIDES = 2
 NOT_DRAWN = -1
 ALL = slice(None)
 
@@ -354,12 +355,13 @@ def bank_of(
     plan = plan_of(shown)
     steps = [group[i : i + batch] for group in plan.groups(start) for i in range(0, len(group), batch)]
     reads = {place: plan.memory_of(place) for step in steps for place in step}
-    return MemoryBank(steps, reads), steps, plan
+    return MemoryBank(steps, reads, SIDES), steps, plan
 
 
-def encoded(place: Place) -> Memory:
-    """A slice in memory that can be told from all others."""
-    return Memory(*(torch.full((3, 2), 1000.0 * place[0] + place[1] + part / 8) for part in range(4)))
+def encoded(place: Place) -> list[Memory]:
+    """The sides of a slice in memory, which can be told from each other and from those of all others."""
+    values = [1000.0 * place[0] + place[1] + side / 2 for side in range(SIDES)]
+    return [Memory(*(torch.full((3, 2), value + part / 8) for part in range(4))) for value in values]
 
 
 def test_the_memory_holds_what_is_read_as_long_as_it_is_read_and_not_longer(shown: np.ndarray) -> None:
@@ -371,13 +373,13 @@ def test_the_memory_holds_what_is_read_as_long_as_it_is_read_and_not_longer(show
             for place in {p for row in reads for p in row}:
                 assert shown[place] != NOT_DRAWN or place in bank.slots, f"{place} was forgotten"
                 if bank.wants(place):
-                    bank.store(place, encoded(place))
+                    bank.store(place, *encoded(place))
             most = max(most, len(bank.slots))
             check_table(bank, reads)
             bank.release(reads)
             for place in step:
                 if bank.wants(place):
-                    bank.store(place, encoded(place))
+                    bank.store(place, *encoded(place))
             most = max(most, len(bank.slots))
         assert not bank.slots and len(bank.free) == bank.capacity
         assert most <= bank.capacity <= most + 8, "no more slots than needed, but for those of one step"
@@ -386,10 +388,11 @@ def test_the_memory_holds_what_is_read_as_long_as_it_is_read_and_not_longer(show
 def check_table(bank: MemoryBank, reads: list[list[Place]]) -> None:
     """Each valid entry of the table leads to what was stored for its place; the others are padding."""
     slots, valid = bank.table(reads, torch.device("cpu"))
-    assert valid.sum(dim=1).tolist() == [len(row) for row in reads]
+    assert valid.sum(dim=1).tolist() == [len(row) for row in reads] * SIDES
     stored = bank.memory.value3[slots][..., 0, 0]
-    for row, values, used in zip(reads, stored, valid, strict=True):
-        assert values[used].tolist() == [encoded(place).value3[0, 0].item() for place in row]
+    rows = [(row, side) for side in range(SIDES) for row in reads]
+    for (row, side), values, used in zip(rows, stored, valid, strict=True):
+        assert values[used].tolist() == [encoded(place)[side].value3[0, 0].item() for place in row]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ class MemoryBank:
 
     steps: the order of work, places found together; reads: for each place to be found, the places that it reads. From
     them the bank knows how many slots are ever needed at once (capacity) and when a place is read for the last time.
+    sides: how many encodings belong to a place (as it is, mirrored); each side has slots of its own.
     """
 
-    def __init__(self, steps: list[list[Place]], reads: dict[Place, list[Place]]) -> None:
+    def __init__(self, steps: list[list[Place]], reads: dict[Place, list[Place]], sides: int = 1) -> None:
+        self.sides = sides
         self.pending = Counter(place for step in steps for found in step for place in reads[found])
         self.capacity = most_at_once(steps, reads)
         self.slots: dict[Place, int] = {}
@@ -29,20 +31,24 @@ class MemoryBank:
     def wants(self, place: Place) -> bool:
         return self.pending[place] > 0 and place not in self.slots
 
-    def store(self, place: Place, encoded: Memory) -> None:
-        """Copy one encoded slice (tensors (tokens, C)) into a free slot."""
+    def store(self, place: Place, *encoded: Memory) -> None:
+        """Copy an encoded slice (tensors (tokens, C)), every side of it, into a free slot."""
         if self.memory is None:
-            self.memory = Memory(*(part.new_zeros(self.capacity, *part.shape) for part in encoded))
+            count = self.sides * self.capacity
+            self.memory = Memory(*(part.new_zeros(count, *part.shape) for part in encoded[0]))
         slot = self.slots[place] = self.free.pop()
-        for buffer, part in zip(self.memory, encoded, strict=True):
-            buffer[slot] = part
+        for side, memory in enumerate(encoded):
+            for buffer, part in zip(self.memory, memory, strict=True):
+                buffer[side * self.capacity + slot] = part
 
     def table(self, reads: list[list[Place]], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Slots (B, M) of each row of places, and which entries are valid."""
+        """Slots (sides * B, M) of each row of places, one side after the other, and which entries are valid."""
         longest = max(len(row) for row in reads)
         slots = [[self.slots[p] for p in row] + [0] * (longest - len(row)) for row in reads]
         valid = [[True] * len(row) + [False] * (longest - len(row)) for row in reads]
-        return torch.tensor(slots, device=device), torch.tensor(valid, device=device)
+        plain = torch.tensor(slots, device=device)
+        sides = torch.cat([plain + side * self.capacity for side in range(self.sides)])
+        return sides, torch.tensor(valid, device=device).repeat(self.sides, 1)
 
     def release(self, reads: list[list[Place]]) -> None:
         """These rows have been read; free the slots of places that were read for the last time."""

@@ -17,8 +17,12 @@ from .memory_bank import MemoryBank
 from .plan import Place, Plan, affected
 from .view import View
 
-BATCH = 8
-"""Slices that go through the network together; more gain little on a CPU and cost memory."""
+BATCH = 4
+"""Slices that go through the network together, each from all SIDES; more gain little on a CPU and cost memory."""
+
+SIDES: tuple[tuple[int, ...], ...] = ((), (-2,))
+"""The axes along which a slice is mirrored before the network finds it: each slice is found as it is and mirrored along
+its rows, and the mean counts. The ablation in docs/results.md shows what that is worth."""
 
 
 class PropagationEngine:
@@ -114,7 +118,7 @@ class Run:
         groups = [[p for p in group if wanted[p]] for group in self.plan.groups(start)]
         self.steps = [g[i : i + BATCH] for g in groups for i in range(0, len(g), BATCH)]
         self.reads = {p: self.plan.memory_of(p) for step in self.steps for p in step}
-        self.bank = MemoryBank(self.steps, self.reads)
+        self.bank = MemoryBank(self.steps, self.reads, len(SIDES))
 
     def view_of(self, annotation: Segmentation) -> View:
         config = self.network.config
@@ -159,8 +163,9 @@ class Run:
         self.bank.release(reads)
         kept = [i for i, place in enumerate(step) if self.bank.pending[place]]
         if kept:
-            chosen = Features(*(f[kept] for f in features))
-            self.remember([step[i] for i in kept], pictures[kept], chosen, [results[i][1] for i in kept])
+            sides = [side * len(step) + i for side in range(len(SIDES)) for i in kept]
+            chosen = Features(*(f[sides] for f in features))
+            self.remember([step[i] for i in kept], pictures[sides], chosen, [results[i][1] for i in kept])
         return results
 
     def remember(
@@ -176,23 +181,32 @@ class Run:
             features = self.network.encode_key(pictures)
         labels = labels or [self.labels[place] for place in places]
         masks = torch.cat([self.view.masks(mask, self.values) for mask in labels]).to(self.device)
-        value4, value3 = self.network.encode_value(pictures, features, masks)
+        value4, value3 = self.network.encode_value(pictures, features, from_all_sides(masks))
+        encoded = [Memory(*parts) for parts in zip(features.key4, features.key3, value4, value3, strict=True)]
         for i, place in enumerate(places):
-            self.bank.store(place, Memory(features.key4[i], features.key3[i], value4[i], value3[i]))
+            self.bank.store(place, *encoded[i :: len(places)])
 
     def pictures(self, places: list[Place]) -> Tensor:
+        """(sides * B, 1, height, width): the pictures, one side after the other."""
         pictures = torch.cat([self.view.picture(self.cine.frames[place]) for place in places])
-        return pictures.to(self.device, memory_format=torch.channels_last)
+        return from_all_sides(pictures).to(self.device, memory_format=torch.channels_last)
 
     def finish(self, step: list[Place], logits: Tensor) -> list[tuple[Place, np.ndarray, float]]:
-        """Labels on the native grid, and how sure they are."""
-        probabilities = self.view.native(torch.softmax(aggregate(logits.float()), dim=1))
+        """Labels on the native grid, and how sure they are: the mean of what was found from all sides."""
+        seen = torch.softmax(aggregate(logits.float()), dim=1).chunk(len(SIDES))
+        turned = [maps.flip(axes) for maps, axes in zip(seen, SIDES, strict=True)]
+        probabilities = self.view.native(torch.stack(turned).mean(dim=0))
         best, winner = probabilities.max(dim=1)
         values = torch.tensor((0, *self.values), dtype=torch.uint8, device=winner.device)
         labels = values[winner].cpu().numpy()
         shape = self.cine.shape[2:]
         sure = border_confidence(best, winner)
         return [(place, self.view.paste(labels[i], shape), sure[i]) for i, place in enumerate(step)]
+
+
+def from_all_sides(maps: Tensor) -> Tensor:
+    """The maps (B, C, height, width) as the network sees them from every side, along the batch."""
+    return torch.cat([maps.flip(axes) for axes in SIDES])
 
 
 def structures_of(annotation: Segmentation) -> tuple[int, ...]:

@@ -14,10 +14,10 @@ MARGIN_MM = 25.0
 slices, and the structures beside it."""
 
 SMALLEST_MM = 156.8
-"""Side of the training crops (112 pixels of 1.4 mm); a smaller view would show less context than the network knows."""
+"""About the side of the training crops; a smaller view would show less context than the network knows."""
 
 LATTICE_MM = 5.6
-"""Steps in which the view grows and moves: eight network pixels in all (both sides together) for the small network."""
+"""Steps in which the view grows and moves: both sides together about eight pixels of the small network."""
 
 CONTEXT_MM = 224.0
 """The intensities are scaled on a window of this side, as for training."""

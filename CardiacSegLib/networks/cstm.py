@@ -85,7 +85,7 @@ SIZES = {
         value3=32,
         decoder=(96, 48, 32),
         stride=8,
-        spacing_mm=1.4,
+        spacing_mm=1.5,
     ),
 }
 

@@ -27,6 +27,7 @@ class Memory(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a grid cached by a propagation would else be refused by a training that follows
 def patch_grid(height: int, width: int, patch: int, step: int, scale: int = 1) -> Tensor:
     """Pixel indices of overlapping patches on a map, row by row: (N, (patch * scale)^2).
 

@@ -48,6 +48,8 @@ SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
     ("step 1", {"step": 1}),
     ("1.2 mm a pixel", {"spacing_mm": 1.2}),
     ("1.5 mm a pixel", {"spacing_mm": 1.5}),
+    ("found as it is only, not mirrored", {"sides": ((),)}),
+    ("mirrored along both axes as well", {"sides": ((), (-2,), (-1,))}),
     ("the frame beside is read too", {"plan": HandedOn}),
     ("2 frames a side stay in memory for the next slice", {"kept": 2}),
     ("8 frames a side stay in memory for the next slice", {"kept": 8}),
@@ -57,14 +59,18 @@ SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
 @contextmanager
 def changed(engine: PropagationEngine, settings: dict[str, object]) -> Iterator[None]:
     """The engine with some settings of the network or of the plan changed."""
-    config, kept, usual = engine.network.config, plan.KEPT_A_SIDE, propagation.Plan
-    of_network = {k: v for k, v in settings.items() if k not in ("kept", "plan")}
-    engine.network.config = dataclasses.replace(config, **of_network)
-    plan.KEPT_A_SIDE, propagation.Plan = settings.get("kept", kept), settings.get("plan", usual)
+    config = engine.network.config
+    places = {"kept": (plan, "KEPT_A_SIDE"), "plan": (propagation, "Plan"), "sides": (propagation, "SIDES")}
+    usual = {key: getattr(*place) for key, place in places.items()}
+    engine.network.config = dataclasses.replace(config, **{k: v for k, v in settings.items() if k not in places})
+    for key, (module, name) in places.items():
+        setattr(module, name, settings.get(key, usual[key]))
     try:
         yield
     finally:
-        engine.network.config, plan.KEPT_A_SIDE, propagation.Plan = config, kept, usual
+        engine.network.config = config
+        for key, (module, name) in places.items():
+            setattr(module, name, usual[key])
 
 
 def row(name: str, engine: PropagationEngine, cases: list[Case]) -> list[str]:
