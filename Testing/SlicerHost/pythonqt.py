@@ -11,6 +11,7 @@ import ctypes
 import enum
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -252,6 +253,7 @@ def install() -> None:
     """Patch PySide6; harmless when done again."""
     if _native:
         return
+    _keep_none()
     every = [c for module in (QtCore, QtGui, QtWidgets) for c in types_of(module).values()]
     classes = {c for c in every if issubclass(c, QtCore.QObject)}
     _native.update(classes)
@@ -268,6 +270,13 @@ def install() -> None:
         for name in names:
             setattr(cls, name, _Refused(cls.__name__, name))
     _patch_dialogs()
+
+
+def _keep_none() -> None:
+    """PySide6 6.12 gives a reference to None away with every call that returns it; before 3.12, where None became
+    immortal, Python aborts when none is left."""
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 
 def module() -> ModuleType:
