@@ -28,7 +28,9 @@ if str(ROOT) not in sys.path:
 
 from CardiacSegLib import dependencies, mrml, selftest, strip, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
+from CardiacSegLib.readers import read_cine  # noqa: E402
 from CardiacSegLib.session import Session  # noqa: E402
+from CardiacSegLib.worker import WorkerEngine  # noqa: E402
 
 RESOURCES = ROOT / "Resources"
 SHORTCUTS = {"next": "Shift+N", "review": "Shift+A", "copy": "Shift+C", "nothing": "Shift+E"}
@@ -155,7 +157,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(self._view(), vtk.vtkCommand.ModifiedEvent, self.showPlace)
         for label in (self.ui.remarkLabel, self.ui.cardLabel, self.ui.messageLabel, self.ui.changeLabel):
             self._write(label, "")
-        self.checkPackages()
+        self._packages = dependencies.missing_packages()
         self.setParameterNode(self.logic.getParameterNode())
 
     def _fillChoices(self) -> None:
@@ -183,7 +185,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             "undo": lambda: self.act(session.undo),
             "copy": lambda: self.act(session.copy_neighbour, *self.place()),
             "nothing": lambda: self.act(session.mark_empty, *self.place()),
-            "next": self.onNext,
+            "next": lambda: self.goTo(*session.next_to_check()),
             "review": lambda: self.act(session.mark_reviewed, *self.place()),
             "release": lambda: self.act(session.release, *self.place()),
             "propagate": lambda: self.begin(session.propagate),
@@ -211,8 +213,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         return getattr(self.ui, f"{name}Button")
 
     def cleanup(self) -> None:
-        self._pollTimer.stop()
-        self._resultsTimer.stop()
         self._letGo()
         self.session.close()
         self.setParameterNode(None)
@@ -399,11 +399,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.errorDisplay(sentence)
         self.showAll()
 
-    def onNext(self) -> None:
-        place = self.session.next_to_check()
-        if place is not None:
-            self.goTo(*place)
-
     def choice(self) -> tuple[str, str, str]:
         """Method, weights and device."""
         return self.ui.methodCombo.currentData, self.ui.weightsCombo.currentData or "", self.ui.deviceCombo.currentData
@@ -451,14 +446,9 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onInstall(self) -> None:
         self.act(self.logic.installPackages)
-        self.checkPackages()
+        self._packages = dependencies.missing_packages()
         self._showWeights(self._parameterNode.weights)
         self.showAll()
-
-    def checkPackages(self) -> None:
-        """Find out what is missing for an engine."""
-        self._packages = dependencies.missing_packages()
-        self.ui.installButton.setVisible(bool(self._packages))
 
     def _showWeights(self, chosen: str) -> None:
         """The weights to choose from, with the card of the current ones."""
@@ -474,6 +464,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         card = cards.get(combo.currentData)
         self._write(self.ui.cardLabel, words.describe_card(card, _) if card else "")
         self._missing = words.why_no_engine(self._packages, card, _)
+        self.ui.installButton.setVisible(bool(self._packages))
 
     def showAll(self) -> None:
         self.showPlace()
@@ -570,14 +561,10 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
 
     def engineFor(self, name: str, weights: str, device: str) -> Any:
         """The engine in a process of its own; Slicer's Python is called PythonSlicer."""
-        from CardiacSegLib.worker import WorkerEngine
-
         return WorkerEngine(name, weights or None, device, shutil.which("PythonSlicer"))
 
     def loadCine(self, path: str) -> Any:
         """Load a file or folder as an image sequence."""
-        from CardiacSegLib.readers import read_cine
-
         return self.addCine(read_cine(path))
 
     def addCine(self, cine: Any) -> Any:

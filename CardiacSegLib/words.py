@@ -51,7 +51,7 @@ def describe_measures(measures: Measures, _: Translate = str) -> str:
         (_("SV"), measures.lv_sv_ml, "ml"),
         (_("Mass"), measures.lv_mass_g, "g"),
     )
-    return "   ".join(f"{name} {value:.0f} {unit}" for name, value, unit in values if value is not None)
+    return "  ".join(f"{name} {value:.0f} {unit}" for name, value, unit in values if value is not None)
 
 
 def describe_place(cine: Cine, frame: int, z: int, _: Translate = str) -> str:
