@@ -217,7 +217,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.close()
         self.setParameterNode(None)
         self.removeObservers()
-        self.strip.onChosen = lambda *place: None
 
     def onReload(self) -> None:
         """The developer's Reload reads the library again too."""
@@ -231,8 +230,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.installKeyboardShortcuts()
         self.editor.updateWidgetFromMRML()
         for name, keys in SHORTCUTS.items():
-            shortcut = qt.QShortcut(slicer.util.mainWindow())
-            shortcut.setKey(qt.QKeySequence(keys))
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), slicer.util.mainWindow())
             shortcut.connect("activated()", self.button(name).click)
             self._shortcuts.append(shortcut)
         if self.session.study is not None:
@@ -429,7 +427,8 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._pollTimer.stop()
         if written or not self.session.running:
             self.showAll()
-        self._showProgress()
+        else:
+            self._showProgress()
 
     def onWeights(self, index: int = 0) -> None:
         if self._parameterNode is not None:
@@ -442,7 +441,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDevice(self, index: int = 0) -> None:
         qt.QSettings().setValue("CardiacSeg/Device", self.ui.deviceCombo.currentData)
-        self.showPlace()
 
     def onInstall(self) -> None:
         self.act(self.logic.installPackages)
@@ -544,7 +542,10 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Write the chosen files."""
         node, folder = self._parameterNode, self.ui.folderEdit
         chosen = (node.exportSequence, node.exportFrames, node.exportNifti, node.exportTable)
-        names = self.logic.export(folder.currentPath, tuple(itertools.compress(mrml.FORMATS, chosen)))
+        formats = tuple(itertools.compress(mrml.FORMATS, chosen))
+        if not folder.currentPath or not formats:
+            raise CardiacSegError(_("Choose a folder and at least one kind of file to export."))
+        names = mrml.export_study(self.session.study, self.session.results().measures, folder.currentPath, formats)
         folder.addCurrentPathToHistory()
         self.session.log.append(_("{count} files were exported.").format(count=len(names)))
 
@@ -589,12 +590,6 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
     def openCine(self, image: Any) -> None:
         """Let the session work on an image sequence."""
         self.session.open(mrml.open_study(mrml.scene_to_cine(image), image))
-
-    def export(self, folder: str, formats: tuple[str, ...]) -> list[str]:
-        """Write the study's files; returns their names."""
-        if not folder or not formats:
-            raise CardiacSegError(_("Choose a folder and at least one kind of file to export."))
-        return mrml.export_study(self.session.study, self.session.results().measures, folder, formats)
 
 
 class CardiacSegTest(base.ScriptedLoadableModuleTest):
