@@ -350,6 +350,19 @@ def test_a_saved_scene_comes_back_and_work_goes_on(host, open_panel, heart: Phan
     assert (labels(open_panel)[4, 2] == before[4, 2]).all()
 
 
+def test_another_cine_keeps_the_masks_of_the_first_and_hides_them(host, open_panel, heart, cine_file: Path) -> None:
+    annotate(host, open_panel, heart)
+    first, image = open_panel.session.study.segmentation, open_panel._parameterNode.cine
+    open_panel.load(lambda: open_panel.logic.loadCine(str(cine_file)))
+    assert not first.GetDisplayNode().GetVisibility()
+    assert not labels(open_panel).any()
+    open_panel.ui.cineSelector.setCurrentNode(image)
+    host.settle()
+    assert first.GetDisplayNode().GetVisibility()
+    assert (labels(open_panel)[0, 2] == heart.truth.labels[0, 2]).all()
+    assert open_panel.session.study.status.sum() == Status.ANNOTATED
+
+
 def test_deleting_the_masks_closes_the_study(host, open_panel) -> None:
     host.scene.RemoveNode(open_panel.session.study.masks)
     host.settle()

@@ -8,9 +8,10 @@ import numpy as np
 import slicer
 
 from ..cine import Cine
+from .cines import browser_of
 from .results import result_node
 from .space import LPS_TO_RAS, array_of
-from .study import Study
+from .study import Study, image_of
 
 _RIGHT, _DOWN = np.array([-1.0, -0.5, 0.0]), np.array([0.0, -0.3, -1.0])
 """On the screen (RAS): the patient's left and back to the right, feet and back down, as short axes are shown."""
@@ -93,12 +94,24 @@ def show_stack(layouts: Any, study: Study) -> int | None:
     number, before = add_cine_layout(layouts.layoutLogic().GetLayoutNode()), layouts.layout
     if before != number:
         layouts.setLayout(number)
+    _show_masks_of(study)
     red = layouts.sliceWidget("Red")
     red.mrmlSliceCompositeNode().SetBackgroundVolumeID(study.volume.GetID())
     study.show_contrast()
     face_stack(red.mrmlSliceNode(), study.cine)
     red.sliceLogic().FitSliceToAll()
     return None if before == number else before
+
+
+def _show_masks_of(study: Study) -> None:
+    """Show this study's masks and hide those of other cines, which may lie in the same place."""
+    scene = study.image.GetScene()
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode")):
+        masks = scene.GetNthNodeByClass(index, "vtkMRMLSequenceNode")
+        image = image_of(masks)
+        proxy = browser_of(scene, image).GetProxyNode(masks) if image is not None else None
+        if proxy is not None and proxy.GetDisplayNode() is not None:
+            proxy.GetDisplayNode().SetVisibility(masks is study.masks)
 
 
 def show_curve(application: slicer.vtkMRMLApplicationLogic, study: Study) -> None:
