@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/accuracy.py [--weights NAME ...] [--write]
 
-With --write the tables go into docs/results.md and the figures onto the cards of the weights.
+With --write the tables go into docs/results.md and the README, and the figures onto the cards of the weights.
 """
 
 from __future__ import annotations
@@ -117,6 +117,16 @@ def summary(name: str, result: dict[str, np.ndarray]) -> list[str]:
 HEADER = ("method", "LV", "MYO", "RV", "mean", "worst LV", "HD95 mm LV / MYO / RV", "EF error", "EF bias")
 
 
+README_HEADER = ("method", "LV", "MYO", "RV", "worst LV", "EF error (points)", "one slice → all")
+
+
+def short_rows(stacks: list[list[str]], middles: list[list[str]]) -> list[list[str]]:
+    """The README's table: the rows of the ED stack, shortened, and the mean Dice from one slice where there is one."""
+    from_one = {row[0]: row[HEADER.index("mean")] for row in middles}
+    chosen = [HEADER.index(name) for name in ("method", "LV", "MYO", "RV", "worst LV", "EF error")]
+    return [[*(row[i] for i in chosen), from_one.get(row[0], "-")] for row in stacks]
+
+
 def region_rows(name: str, result: dict[str, np.ndarray]) -> list[list[str]]:
     return [[name, region, *(f"{np.nanmean(result[f'{s} {region}']):.3f}" for s in STRUCTURES)] for region in REGIONS]
 
@@ -140,7 +150,7 @@ def tell_card(weights: str, told: dict[str, float], cases: list[Case]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", nargs="*", default=[card.name for card in installed()])
-    parser.add_argument("--write", action="store_true", help="write docs/results.md and the cards")
+    parser.add_argument("--write", action="store_true", help="write docs/results.md, the README and the cards")
     arguments = parser.parse_args()
     cases = validation_cases()
     stacks, middles, regions = [], [], []
@@ -166,6 +176,8 @@ def main() -> None:
         print(f"\n{name} ({len(cases)} cines)\n{text}")
         if arguments.write:
             write_section(ROOT / "docs" / "results.md", name, text)
+    if arguments.write:
+        write_section(ROOT / "README.md", "results", table(README_HEADER, short_rows(stacks, middles)))
 
 
 if __name__ == "__main__":
