@@ -47,15 +47,26 @@ def patch_grid(height: int, width: int, patch: int, step: int, scale: int = 1) -
 
 
 def squared_distance(query: Tensor, memory: Tensor) -> Tensor:
-    """Similarity -|q - m|^2 / sqrt(C) without the |q|^2 that a softmax or a ranking over m cancels; (..., Q, M).
+    """Similarity -|q - m|^2 / sqrt(C) without the |q|^2 that a softmax or a ranking over m cancels; (..., Q, M)."""
+    with torch.autocast(query.device.type, enabled=False):
+        return for_query(query) @ for_memory(memory).transpose(-1, -2)
+
+
+def for_query(query: Tensor) -> Tensor:
+    """Queries (..., C + 1) whose product with for_memory is the similarity.
 
     In float32 even under autocast: differences of large squares do not survive bfloat16. torch's softmax over it
     subtracts the row maximum, so large keys cannot overflow.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        scale = 1 / math.sqrt(query.shape[-1])
-        query, memory = 2 * scale * query.float(), memory.float()
-        return query @ memory.transpose(-1, -2) - scale * memory.square().sum(-1).unsqueeze(-2)
+    scaled = query.float() * (2 / math.sqrt(query.shape[-1]))
+    return torch.nn.functional.pad(scaled, (0, 1), value=1.0)
+
+
+def for_memory(memory: Tensor) -> Tensor:
+    """Memory keys (..., C + 1), their squared length with them: one product instead of three passes over its result."""
+    memory = memory.float()
+    length = memory.square().sum(-1, keepdim=True) / -math.sqrt(memory.shape[-1])
+    return torch.cat([memory, length], dim=-1)
 
 
 def mean_keys(keys: Tensor, grid: Tensor) -> Tensor:
@@ -94,8 +105,10 @@ def read_patches(query: Tensor, key: Tensor, value: Tensor, grid: Tensor, chosen
     count, pixels = grid.shape
     slot, patch = chosen // count, chosen % count
     index = (slot[..., None] * tokens + grid[patch]).flatten(2)
-    similarity = squared_distance(query[:, grid], key.flatten(0, 1)[index])
-    similarity = similarity.masked_fill(~usable.repeat_interleave(pixels, dim=2)[:, :, None], -torch.inf)
+    with torch.autocast(query.device.type, enabled=False):
+        similarity = for_query(query)[:, grid] @ for_memory(key.flatten(0, 1))[index].transpose(-1, -2)
+    if not usable.all():
+        similarity.masked_fill_(~usable.repeat_interleave(pixels, dim=2)[:, :, None], -torch.inf)
     weights = torch.softmax(similarity, dim=-1)
     read = weights.to(value.dtype) @ value.flatten(0, 1)[index]
     folded = read.new_zeros(batch, tokens, value.shape[-1])
