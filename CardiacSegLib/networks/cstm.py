@@ -84,6 +84,7 @@ SIZES = {
         value4=96,
         value3=32,
         decoder=(96, 48, 32),
+        top_k=3,
         stride=8,
         spacing_mm=1.5,
     ),
