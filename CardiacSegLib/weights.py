@@ -74,7 +74,7 @@ def read_card(path: Path) -> WeightsCard:
 
 def installed() -> list[WeightsCard]:
     """The cards of all weights that came with the product, the default of each network first."""
-    return [read_card(path) for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))]
+    return [read_card(path) for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)]
 
 
 def find_weights(weights: str | Path | None, network: str) -> WeightsCard:

@@ -28,7 +28,7 @@ from CardiacSegLib.training.memory import MemoryBatch, MemoryLoss, memory_batche
 from CardiacSegLib.training.samples import MAX_DISTANCE, draw_row, objects_of, through_stack, through_time
 from CardiacSegLib.training.sources import read_phantoms
 from CardiacSegLib.training.subjects import LabelledVolume, Subject, compact
-from CardiacSegLib.weights import WeightsCard, find_weights, load_weights, save_weights
+from CardiacSegLib.weights import WeightsCard, find_weights, load_weights, read_card, save_weights
 
 SLICES = 12
 
@@ -344,6 +344,14 @@ def test_installed_weights_are_found_by_name_or_as_the_default(
     assert find_weights("tiny", "cstm").path == find_weights(None, "cstm").path == saved[0]
     with pytest.raises(CardiacSegError, match=r"'huge' are not installed.*tiny"):
         find_weights("huge", "cstm")
+
+
+def test_the_shortest_name_is_the_default(saved: tuple[Path, CSTM], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, network = saved
+    save_weights(path.with_name("tiny-cc0.safetensors"), network, dataclasses.replace(read_card(path), name="tiny-cc0"))
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", path.parent)
+    assert [card.name for card in weights.installed()] == ["tiny", "tiny-cc0"]
+    assert find_weights(None, "cstm").name == "tiny"
 
 
 def test_changed_weights_are_refused_and_not_loaded(saved: tuple[Path, CSTM]) -> None:
