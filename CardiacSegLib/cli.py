@@ -247,7 +247,7 @@ def evaluate(
 
 @command
 def train(
-    network: Annotated[str, typer.Argument(help="The network: cstm.")],
+    network: Annotated[str, typer.Argument(help="The network: cstm, unet or crocnet.")],
     data: Annotated[
         list[str],
         typer.Option(
@@ -256,7 +256,7 @@ def train(
         ),
     ],
     output: OutputOption,
-    size: Annotated[str, typer.Option(help="small or base.")] = "small",
+    size: Annotated[str, typer.Option(help="The size, e.g. small; a wrong one lists those of the network.")] = "small",
     exclude: Annotated[str, typer.Option(help="Subjects to leave out for validation, with commas between.")] = "",
     steps: Annotated[int, typer.Option(help="The most steps.")] = 5000,
     minutes: Annotated[float, typer.Option(help="The most minutes; 0 for no limit.")] = 0.0,
@@ -265,8 +265,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
     imagenet: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Files of a standard ResNet-50 and ResNet-18 to start the size base from."),
+        typer.Option(help="Files of a standard ResNet-50 and ResNet-18 to start CSTM's size base from."),
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin with, as far as they fit, e.g. CroCNet's first stage.")
+    ] = None,
+    rate: Annotated[float, typer.Option(help="The largest learning rate.")] = 1e-3,
     name: Annotated[str, typer.Option(help="What to call the weights; else by network and size.")] = "",
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -279,12 +283,12 @@ def train(
     from .training.command import train as trained
     from .training.loop import Settings
 
-    settings = Settings(steps=steps, minutes=minutes, device=choose_device(device.value).type)
+    settings = Settings(steps=steps, minutes=minutes, learning_rate=rate, device=choose_device(device.value).type)
     excluded = [subject for subject in (part.strip() for part in exclude.split(",")) if subject]
     with training_progress() as report:
         path = trained(
             network, data, output, size=size, exclude=excluded, settings=settings, batch=batch, seed=seed,
-            resume=resume, imagenet=imagenet, name=name, command=shlex.join(["cardiacseg", *sys.argv[1:]]),
+            resume=resume, imagenet=imagenet, start=start, name=name, command=shlex.join(["cardiacseg", *sys.argv[1:]]),
             report=report,
         )  # fmt: skip
     typer.echo(f"Weights: {path}")

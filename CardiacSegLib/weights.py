@@ -12,7 +12,7 @@ from .atomic import atomic_path
 from .errors import CardiacSegError
 
 if TYPE_CHECKING:  # the cards can be read where PyTorch is not installed yet
-    from torch import nn
+    from torch import Tensor, nn
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
 
@@ -102,6 +102,15 @@ def find_weights(weights: str | Path | None, network: str) -> WeightsCard:
 
 def load_weights(network: nn.Module, card: WeightsCard) -> None:
     """Load the card's file into the network. Raises CardiacSegError if the file was changed or does not fit."""
+    state = read_weights(card)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CardiacSegError(f"The weights {card.path} do not fit the network {card.network} {card.size}.") from error
+
+
+def read_weights(card: WeightsCard) -> dict[str, Tensor]:
+    """The tensors of the card's file in single precision. Raises CardiacSegError if the file was changed."""
     from safetensors.torch import load
 
     try:
@@ -112,8 +121,4 @@ def load_weights(network: nn.Module, card: WeightsCard) -> None:
         ) from error
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise CardiacSegError(f"The weights {card.path} differ from their card; install them again.")
-    try:
-        state = load(content)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except Exception as error:
-        raise CardiacSegError(f"The weights {card.path} do not fit the network {card.network} {card.size}.") from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}

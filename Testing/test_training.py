@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.networks.cstm import CSTM, SIZES
 from CardiacSegLib.training.augmentation import Augmentation
 from CardiacSegLib.training.command import train
-from CardiacSegLib.training.loop import CHECKPOINT, Report, Settings, fit
+from CardiacSegLib.training.loop import CHECKPOINT, Report, Settings, State, fit
 from CardiacSegLib.training.losses import MaskLoss, dice_scores
 from CardiacSegLib.training.memory import MemoryBatch, MemoryLoss, memory_batches
 from CardiacSegLib.training.samples import MAX_DISTANCE, draw_row, objects_of, through_stack, through_time
@@ -129,9 +128,9 @@ def test_an_object_that_leaves_the_picture_stays_an_object_with_nothing_in_it() 
 def test_augmented_targets_stay_on_their_pictures() -> None:
     labels = np.zeros((3, 60, 60), np.uint8)
     labels[:, 20:40, 24:44] = 1
-    augment = Augmentation(size=40, seed=0)
+    augment, rng = Augmentation(size=40), np.random.default_rng(0)
     for _ in range(20):
-        pictures, target = augment(labels * 200 + 20, labels)
+        pictures, target = augment(labels * 200 + 20, labels, rng)
         assert pictures.shape == (3, 1, 40, 40) and target.shape == (3, 40, 40)
         assert set(target.unique().tolist()) <= {0, 1} and pictures.isfinite().all()
         inside = pictures[:, 0][target == 1]
@@ -140,7 +139,7 @@ def test_augmented_targets_stay_on_their_pictures() -> None:
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others(phantoms: list[Subject]) -> None:
     def draw(seed: int) -> list[MemoryBatch]:
-        return list(itertools.islice(memory_batches([(phantoms, 1.0)], 2, 40, seed), 6))
+        return [*map(memory_batches([(phantoms, 1.0)], 2, 40, seed), range(6))]
 
     first, again, other = draw(1), draw(1), draw(2)
     for a, b in zip(first, again, strict=True):
@@ -168,7 +167,7 @@ def test_sources_are_drawn_by_their_shares() -> None:
         Subject(n, (LabelledVolume(np.full((2, 40, 40), v, np.uint8), np.ones((2, 40, 40), np.uint8), (1, 1), "ED"),))
         for n, v in (("bright", 255), ("dark", 10))
     )
-    batches = itertools.islice(memory_batches([([bright], 3.0), ([dark], 1.0)], 20, 24, 0), 8)
+    batches = map(memory_batches([([bright], 3.0), ([dark], 1.0)], 20, 24, 0), range(8))
     means = torch.cat([b.pictures.mean(dim=(1, 2, 3, 4)) for b in batches])
     assert 0.6 < (means > 0.35).float().mean() < 0.9
 
@@ -222,7 +221,7 @@ def test_only_frames_that_had_to_be_found_count(phantoms: list[Subject]) -> None
             self.masks = masks
             return self.answer
 
-    for batch in itertools.islice(memory_batches([(phantoms, 1.0)], 2, 40, 5), 4):
+    for batch in map(memory_batches([(phantoms, 1.0)], 2, 40, 5), range(4)):
         network = Oracle(batch.target, batch.objects, batch.given)
         # All objects may be missing from all found frames, which costs a constant; the pixels cost nothing.
         assert MemoryLoss()(network, batch, 0.0) < 1
@@ -238,7 +237,7 @@ def test_only_frames_that_had_to_be_found_count(phantoms: list[Subject]) -> None
 def test_a_few_steps_on_a_few_hearts_lower_the_loss(
     size: str, steps: int, rate: float, phantoms: list[Subject], tmp_path: Path
 ) -> None:
-    batches = list(itertools.islice(memory_batches([(phantoms, 1.0)], 2, 48, 0, max_objects=2), 2))
+    batches = [*map(memory_batches([(phantoms, 1.0)], 2, 48, 0, max_objects=2), range(2))]
     torch.manual_seed(0)
     network, loss, losses = CSTM(SIZES[size]), MemoryLoss(), []
 
@@ -251,7 +250,7 @@ def test_a_few_steps_on_a_few_hearts_lower_the_loss(
     with torch.no_grad():
         untrained = [loss(network, batch, 0.0).item() for batch in batches]
     settings = Settings(steps=steps, learning_rate=rate, warm_up=4)
-    fit(network, itertools.cycle(batches), measured, settings, tmp_path)
+    fit(network, lambda number: batches[number % 2], measured, settings, tmp_path)
     assert len(losses) == steps and np.isfinite(losses).all()
     assert all(last < 0.7 * first for first, last in zip(untrained, losses[-2:], strict=True))
 
@@ -261,36 +260,51 @@ def line(seed: int) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
 
-def points(count: int) -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(3)
-    inputs = torch.randn(count, 16, 4, generator=generator)
-    return [(x, x.sum(dim=1, keepdim=True)) for x in inputs]
+def points(number: int) -> tuple[Tensor, Tensor]:
+    inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(number))
+    return inputs, inputs.sum(dim=1, keepdim=True)
 
 
 def square_error(network: nn.Module, batch: Any, progress: float) -> Tensor:
     return (network(batch[0]).float() - batch[1]).square().mean()
 
 
+class Stopped(Exception):
+    """What stops a training from outside."""
+
+
+def until(last: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Batches of a training that is stopped after so many steps."""
+
+    def batches(number: int) -> tuple[Tensor, Tensor]:
+        if number == last:
+            raise Stopped
+        return points(number)
+
+    return batches
+
+
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    settings = Settings(steps=12, learning_rate=0.01, warm_up=4)
+    settings = Settings(steps=12, learning_rate=0.01, warm_up=4, save_every_s=0.0)
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole = fit(line(0), points(12), square_error, settings, tmp_path / "whole")
-    fit(line(0), points(12)[:5], square_error, settings, tmp_path / "parts")
-    resumed = fit(line(1), points(12)[5:], square_error, settings, tmp_path / "parts", resume=True)
+    whole = fit(line(0), points, square_error, settings, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        fit(line(0), until(5), square_error, settings, tmp_path / "parts")
+    resumed = fit(line(1), points, square_error, settings, tmp_path / "parts", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_without_resume_an_old_checkpoint_plays_no_part(tmp_path: Path) -> None:
     settings = Settings(steps=3, learning_rate=0.01)
-    first = fit(line(0), points(5), square_error, settings, tmp_path)
-    again = fit(line(0), points(5), square_error, settings, tmp_path)
+    first = fit(line(0), points, square_error, settings, tmp_path)
+    again = fit(line(0), points, square_error, settings, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
 def test_the_clock_goes_on_where_it_was_when_a_training_is_resumed(tmp_path: Path) -> None:
-    fit(line(0), points(3), square_error, Settings(steps=100), tmp_path)
+    fit(line(0), points, square_error, Settings(steps=3), tmp_path)
     saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert saved["step"] == 3 and 0 < saved["seconds"] < 60
     torch.save(saved | {"seconds": 120.0}, tmp_path / CHECKPOINT)
@@ -300,15 +314,25 @@ def test_the_clock_goes_on_where_it_was_when_a_training_is_resumed(tmp_path: Pat
         steps.append(progress)
         return square_error(network, batch, progress)
 
-    fit(line(0), points(3), counted, Settings(steps=100, minutes=2.0), tmp_path, resume=True)
+    fit(line(0), points, counted, Settings(steps=100, minutes=2.0), tmp_path, resume=True)
     assert not steps
-    fit(line(0), points(3), counted, Settings(steps=100, minutes=4.0), tmp_path, resume=True)
+    with pytest.raises(Stopped):
+        fit(line(0), until(6), counted, Settings(steps=100, minutes=4.0), tmp_path, resume=True)
     assert len(steps) == 3 and all(0.5 <= progress < 0.6 for progress in steps)
+
+
+def test_the_learning_rate_follows_the_schedule_of_its_name(tmp_path: Path) -> None:
+    def rates(schedule: str) -> list[float]:
+        state = State(line(0), Settings(steps=10, learning_rate=0.5, warm_up=1, schedule=schedule))
+        return [state.learning_rate(progress) for progress in (0.0, 0.5, 1.0)]
+
+    assert rates("poly") == pytest.approx([0.5, 0.5 * 0.5**0.9, 0.0])
+    assert rates("cosine") == pytest.approx([0.5, 0.5 * 0.505, 0.005])
 
 
 def test_training_reports_how_far_it_is_and_ends_after_its_steps(tmp_path: Path) -> None:
     reports: list[Report] = []
-    fit(line(0), itertools.cycle(points(4)), square_error, Settings(steps=40), tmp_path, reports.append)
+    fit(line(0), points, square_error, Settings(steps=40), tmp_path, reports.append)
     assert [r.step for r in reports] == [20, 40]
     assert reports[0].progress == pytest.approx(0.5, abs=0.05) and reports[0].loss > 0
     assert not list(tmp_path.glob("*.partial"))
@@ -416,7 +440,7 @@ def test_train_leaves_weights_with_a_card_that_says_how_they_were_made(tmp_path:
 @pytest.mark.parametrize(
     ("network", "size", "data", "message"),
     [
-        ("unet", "small", "phantom=1", "'unet' is not known; choose one of cstm"),
+        ("vnet", "small", "phantom=1", "'vnet' is not known; choose one of cstm, unet"),
         ("cstm", "huge", "phantom=1", "'huge' is not known; choose one of base, small"),
         ("cstm", "small", "acdc=nowhere", "nowhere does not exist"),
     ],

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from ..cine import Engine
 from ..errors import CardiacSegError
-from ..networks.cstm import CSTM, SIZES
-from ..weights import find_weights, load_weights
+from ..networks import crocnet, cstm, unet
+from ..weights import WeightsCard, find_weights, load_weights
 from .propagation import PropagationEngine
+from .slicewise import CroCNetEngine, SlicewiseEngine
 
-__all__ = ["ENGINES", "PropagationEngine", "choose_device", "load_engine"]
+__all__ = ["AUTOMATIC", "ENGINES", "PropagationEngine", "choose_device", "load_engine"]
 
-ENGINES = ("cstm",)
+
+def loaded(network: nn.Module, card: WeightsCard) -> nn.Module:
+    """The network with the weights of the card."""
+    load_weights(network, card)
+    return network
+
+
+ENGINES: dict[str, Callable[[WeightsCard, torch.device], Engine]] = {
+    "cstm": lambda card, device: PropagationEngine(loaded(cstm.CSTM(cstm.SIZES[card.size]), card), device),
+    "crocnet": lambda card, device: CroCNetEngine(
+        "crocnet", loaded(crocnet.CroCNet(crocnet.SIZES[card.size]), card), device
+    ),
+    "unet": lambda card, device: SlicewiseEngine("unet", loaded(unet.UNet(unet.SIZES[card.size]), card), device),
+}
+"""Engine by name, made of a card and a device."""
+
+AUTOMATIC = tuple(name for name in ENGINES if name != "cstm")
+"""The engines that need no annotation."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -27,11 +48,9 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_engine(name: str = "cstm", weights: str | Path | None = None, device: str = "auto") -> PropagationEngine:
+def load_engine(name: str = "cstm", weights: str | Path | None = None, device: str = "auto") -> Engine:
     """The engine of a name with its weights: an installed set by name, a .safetensors file, or the default for None."""
     if name not in ENGINES:
         raise CardiacSegError(f"The engine '{name}' is not known; choose one of {', '.join(ENGINES)}.")
     card = find_weights(weights, name)
-    network = CSTM(SIZES[card.size])
-    load_weights(network, card)
-    return PropagationEngine(network, choose_device(device))
+    return ENGINES[name](card, choose_device(device))

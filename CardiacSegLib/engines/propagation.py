@@ -14,7 +14,8 @@ from ..networks.cstm import CSTM, Features, aggregate
 from ..networks.matching import Memory
 from ..networks.precision import autocast
 from .memory_bank import MemoryBank
-from .plan import Place, Plan, affected
+from .plan import Plan, affected
+from .predictions import Place, Predictions, border_confidence, check_places
 from .view import View
 
 BATCH = 4
@@ -57,41 +58,14 @@ class PropagationEngine:
         """
         if annotation is None or not annotation.fixed.any():
             raise CardiacSegError(f"No slice of {cine.name} is annotated; annotate one mid-ventricular slice first.")
-        if annotation.labels.shape != cine.shape:
-            raise CardiacSegError(
-                f"The annotation has the shape {annotation.labels.shape}, {cine.name} {cine.shape}; "
-                "give an annotation on the cine's grid."
-            )
+        check_places(cine, annotation, start)
         if previous is not None and previous.labels.shape != cine.shape:
             raise CardiacSegError(
                 f"The previous annotation has the shape {previous.labels.shape}, {cine.name} {cine.shape}; "
                 "give one on the cine's grid, or none to find everything again."
             )
-        if start is not None and not all(0 <= index < size for index, size in zip(start, cine.shape, strict=False)):
-            raise CardiacSegError(
-                f"{cine.name} has no frame {start[0]} with a slice {start[1]}; "
-                f"choose frames 0 to {cine.shape[0] - 1} and slices 0 to {cine.shape[1] - 1} (counted from 0)."
-            )
-        return Predictions(Run(self, cine, annotation, start, previous))
-
-
-class Predictions(Iterator[SlicePrediction]):
-    """What a run finds, one slice at a time; operator.length_hint tells how many slices are still to come."""
-
-    def __init__(self, run: Run) -> None:
-        self._found, self._left = run.predictions(), sum(len(step) for step in run.steps)
-
-    def __next__(self) -> SlicePrediction:
-        prediction = next(self._found)
-        self._left -= 1
-        return prediction
-
-    def __length_hint__(self) -> int:
-        return self._left
-
-    def close(self) -> None:
-        """Give up the rest, and the memory with it."""
-        self._found.close()
+        run = Run(self, cine, annotation, start, previous)
+        return Predictions(run.predictions(), sum(len(step) for step in run.steps))
 
 
 class Run:
@@ -220,13 +194,3 @@ def plan_of(annotation: Segmentation) -> Plan:
     for place in zip(*np.nonzero(annotation.fixed), strict=True):
         drawn[place] = np.count_nonzero(np.bincount(annotation.labels[place].ravel(), minlength=256)[1:])
     return Plan(annotation.fixed, drawn)
-
-
-def border_confidence(best: Tensor, winner: Tensor) -> list[float]:
-    """Mean probability of the winner on the pixels beside another winner, or of the whole slice where it is uniform."""
-    border = torch.zeros_like(winner, dtype=torch.bool)
-    for dim in (1, 2):
-        differs = winner.diff(dim=dim) != 0
-        border.narrow(dim, 0, differs.shape[dim]).logical_or_(differs)
-        border.narrow(dim, 1, differs.shape[dim]).logical_or_(differs)
-    return [float(b[edge].mean() if edge.any() else b.mean()) for b, edge in zip(best, border, strict=True)]

@@ -81,6 +81,21 @@ class View:
         return np.pad(inside, pad, mode="edge" if border else "constant") if np.any(pad) else inside
 
 
+class WholeView(View):
+    """The whole picture at a network's pixel size, continued on all sides to multiples of `multiple` pixels."""
+
+    def __init__(self, cine: Cine, spacing_mm: float, multiple: int) -> None:
+        spans = []
+        for size, mm in zip(cine.shape[2:], cine.spacing[[1, 0]], strict=True):
+            wide = int(np.ceil(size * mm / spacing_mm / multiple)) * multiple
+            native = round(wide * spacing_mm / mm)
+            first = (size - native) // 2
+            spans.append((wide, (first, first + native)))
+        (height, self.rows), (width, self.columns) = spans
+        self.size = (height, width)
+        self.low, self.high = intensity_range(cine, self.rows, self.columns)
+
+
 def window(indices: np.ndarray, size: int, mm: float) -> tuple[int, int]:
     """First and one past the last pixel along one axis: the heart with its margin, at least the smallest view.
 

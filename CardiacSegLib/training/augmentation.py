@@ -11,11 +11,11 @@ from torch.nn import functional as F
 class Augmentation:
     """Turns uint8 crops into varied network input.
 
-    size: side of the output in pixels.
-    The same seed gives the same pictures.
+    size: side of the output in pixels; shift: standard deviation of the motion of all frames together, in halves of
+    that side.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, shift: float = 0.08) -> None:
         from monai.transforms import (
             Compose,
             RandAdjustContrast,
@@ -25,8 +25,7 @@ class Augmentation:
             RandRicianNoise,
         )
 
-        self.size = size
-        self.rng = np.random.default_rng(seed)
+        self.size, self.shift = size, shift
         self.artefacts = Compose(
             [
                 RandBiasField(degree=2, coeff_range=(0.0, 0.3), prob=0.3),
@@ -36,24 +35,25 @@ class Augmentation:
                 RandRicianNoise(prob=0.3, std=0.05, sample_std=True),
             ]
         )
-        self.artefacts.set_random_state(seed)
 
-    def __call__(self, pictures: np.ndarray, target: np.ndarray) -> tuple[Tensor, Tensor]:
-        """pictures, target: (F, H, W) uint8. Returns (F, 1, size, size) float in 0..1 and (F, size, size) int64."""
-        grid = self.motion(len(pictures), pictures.shape[-1])
+    def __call__(self, pictures: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """pictures, target: (F, H, W) uint8. Returns (F, 1, size, size) float in 0..1 and (F, size, size) int64.
+
+        The same state of rng gives the same pictures.
+        """
+        grid = self.motion(len(pictures), pictures.shape[-1], rng)
         stacked = torch.from_numpy(np.ascontiguousarray(pictures)).float()[:, None] / 255
         moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False, padding_mode="border")
         count = int(target.max()) + 1
         one_hot = F.one_hot(torch.from_numpy(target).long(), count).movedim(-1, 1).float()
         shares = F.grid_sample(one_hot, grid, mode="bilinear", align_corners=False)
         shares[:, 0] += 1 - shares.sum(dim=1)
-        return self.intensities(moved), shares.argmax(dim=1)
+        return self.intensities(moved, rng), shares.argmax(dim=1)
 
-    def motion(self, frames: int, side: int) -> Tensor:
+    def motion(self, frames: int, side: int, rng: np.random.Generator) -> Tensor:
         """Sampling grid (F, size, size, 2): rotation, flips, zoom, shear, shift and a smooth warp for all frames, and a
         small affine motion of each frame's own (breathing between slices)."""
-        rng = self.rng
-        shared = affine(rng, degrees=25, zoom=0.18, shear=0.08, shift=0.08)
+        shared = affine(rng, degrees=25, zoom=0.18, shear=0.08, shift=self.shift)
         if rng.random() < 0.5:
             shared = np.diag([*rng.choice([-1.0, 1.0], 2), 1.0]) @ shared
         if rng.random() < 0.3:
@@ -68,16 +68,17 @@ class Augmentation:
             grid = grid + warp.movedim(1, -1)
         return grid
 
-    def intensities(self, pictures: Tensor) -> Tensor:
+    def intensities(self, pictures: Tensor, rng: np.random.Generator) -> Tensor:
         """MR artefacts and contrast for all frames, and a slight change of gain for each."""
         from monai.utils import convert_to_tensor
 
         count = len(pictures)
+        self.artefacts.set_random_state(int(rng.integers(2**31)))
         changed = self.artefacts(pictures[:, 0].clamp(0, 1))
         # MONAI's own kind of tensor would slow down every operation of the network that follows.
         changed = convert_to_tensor(changed, track_meta=False).float()[:, None]
-        gain = torch.tensor(self.rng.uniform(0.8, 1.2) * self.rng.normal(1, 0.04, count), dtype=torch.float32)
-        offset = self.rng.uniform(-0.1, 0.1)
+        gain = torch.tensor(rng.uniform(0.8, 1.2) * rng.normal(1, 0.04, count), dtype=torch.float32)
+        offset = rng.uniform(-0.1, 0.1)
         return (changed * gain[:, None, None, None] + offset).clamp(-0.3, 1.5)
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 import torch
 
 from ..errors import CardiacSegError
-from ..networks.cstm import CSTM, SIZES
-from ..weights import WeightsCard, save_weights
-from .loop import Report, Settings, fit, steps_done
-from .memory import MemoryLoss, memory_batches
+from ..networks.cstm import CSTM
+from ..weights import WeightsCard, read_card, read_weights, save_weights
+from .loop import Report, Settings, fit, place
+from .recipes import Recipe, find_recipe, start_from
 from .sources import DATA_SETS, Licence, read_phantoms, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
-
-NETWORKS = ("cstm",)
 
 BAD_FILE = (OSError, EOFError, KeyError, TypeError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError)
 """What reading a file raises that is no state dict, is torn, or is a pickle with more than tensors in it."""
@@ -77,6 +75,7 @@ def train(
     seed: int = 0,
     resume: bool = False,
     imagenet: tuple[Path, Path] | None = None,
+    start: Path | None = None,
     name: str = "",
     command: str = "",
     report: Callable[[Report], None] = lambda _: None,
@@ -84,32 +83,27 @@ def train(
     """Train a network and write output / NAME.safetensors with its card; returns the path.
 
     data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files
-    of a standard ResNet-50 and ResNet-18 for the size base. Compact subjects are kept in output and used again.
+    of a standard ResNet-50 and ResNet-18 for CSTM's size base; start: weights to begin with. Compact subjects are kept in output and used again.
     """
     settings = settings or Settings()
-    if network not in NETWORKS:
-        raise CardiacSegError(f"The network '{network}' is not known; choose one of {', '.join(NETWORKS)}.")
-    if size not in SIZES:
-        raise CardiacSegError(f"The size '{size}' is not known; choose one of {', '.join(SIZES)}.")
+    recipe = find_recipe(network, size)
     sources = [DataSource.parse(text) for text in data]
     output.mkdir(parents=True, exist_ok=True)
-    config = SIZES[size]
-    picture, spacing_mm = (112, config.spacing_mm) if config.spacing_mm else (config.shorter_side, 0.9)
-    crop = int(picture * 1.43)
     gathered = []
     for source in sources:
-        subjects = [s for s in cached(output, source, spacing_mm, crop, seed) if s.name not in exclude]
+        subjects = [s for s in cached(output, source, recipe, seed) if s.name not in exclude]
         if not subjects:
             raise CardiacSegError(f"All subjects of {source.where} are excluded; exclude fewer.")
         gathered.append((subjects, len(subjects) if source.share is None else source.share))
     torch.manual_seed(seed)
-    model = CSTM(config).to(memory_format=torch.channels_last)
+    model = recipe.network().to(memory_format=torch.channels_last)
     if imagenet:
         load_imagenet(model, *imagenet)
-    # A resumed training draws new samples instead of those it began with.
-    drawn = seed + (steps_done(output) if resume else 0)
-    batches = memory_batches(gathered, batch, picture, drawn)
-    trained = fit(model, batches, MemoryLoss(), settings, output, report, resume)
+    if start:
+        start_from(model, read_weights(read_card(start)))
+    part, loss = recipe.trained(model), recipe.loss(model, seed)
+    averaged = fit(part, recipe.batches(gathered, batch, seed), loss, settings, output, report, resume)
+    part.load_state_dict(averaged.state_dict())
     licence = strictest([Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources])
     card = WeightsCard(
         name=name or f"{network}-{size}",
@@ -120,14 +114,16 @@ def train(
         command=command or shlex.join(["cardiacseg", "train", network, "--size", size]),
         seed=seed,
     )
-    return save_weights(output / f"{card.name}.safetensors", trained, card)
+    path = output / f"{card.name}.safetensors"
+    return save_weights(path, model, card) if place()[0] == 0 else path
 
 
-def cached(output: Path, source: DataSource, spacing_mm: float, crop: int, seed: int) -> list[Subject]:
+def cached(output: Path, source: DataSource, recipe: Recipe, seed: int) -> list[Subject]:
     """The compact subjects of a source, from the file in the output folder if an earlier run left it there.
 
     That file is all that a machine without the data set needs.
     """
+    crop, spacing_mm = recipe.crop, recipe.spacing_mm
     what = f"{source.kind} {source.where} {crop} {spacing_mm:g} {seed if source.kind == 'phantom' else ''}"
     path = output / f"{source.kind}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.npz"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The one training loop: any network, any source of batches, mixed precision, averaged weights, resume."""
+"""The one training loop: any network, any source of batches, mixed precision, averaged weights, resume, many devices."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..networks.precision import autocast
 
@@ -23,14 +24,16 @@ CHECKPOINT = "checkpoint.pt"
 class Settings:
     """How long and how fast to train.
 
-    steps and minutes: whichever comes first ends it (and shapes the cosine of the learning rate); minutes of 0 mean no
-    limit. average: decay of the moving average of the weights, which is the result.
+    steps and minutes: whichever comes first ends it (and shapes the schedule of the learning rate); minutes of 0 mean
+    no limit. schedule: "cosine", or "poly" for (1 - progress) ** 0.9 (Myronenko 2018). average: decay of the moving
+    average of the weights, which is the result.
     """
 
     steps: int = 5000
     minutes: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    schedule: str = "cosine"
     warm_up: int = 100
     average: float = 0.998
     clip: float = 1.0
@@ -50,7 +53,7 @@ class Report:
 
 def fit(
     network: nn.Module,
-    batches: Iterable[Any],
+    batches: Callable[[int], Any],
     loss: Callable[[nn.Module, Any, float], Tensor],
     settings: Settings,
     output: Path,
@@ -59,43 +62,68 @@ def fit(
 ) -> nn.Module:
     """Train the network and return the average of its weights over the last steps.
 
-    loss: of (network, batch, progress). Checkpoints go to output / checkpoint.pt; with resume the training goes on from
-    there, its clock included. bfloat16 autocast is used where the device computes it natively.
+    batches: of a number, the same batch for the same number, so that a training that was stopped and goes on with
+    resume draws what it would have drawn. loss: of (network, batch, progress). Checkpoints go to output /
+    checkpoint.pt, the clock with them. bfloat16 autocast is used where the device computes it natively. Started by
+    torchrun, each process takes its own batches and the gradients are averaged; the first process writes.
     """
+    rank, world = place()
     state = State(network.to(settings.device), settings)
     checkpoint = output / CHECKPOINT
     if resume and checkpoint.is_file():
         state.load(checkpoint)
+    model = DistributedDataParallel(state.network, find_unused_parameters=True) if world > 1 else state.network
     started = saved = time.monotonic()
     spent, losses = state.seconds, []
-    for batch in batches:
-        state.seconds = spent + time.monotonic() - started
+    while True:
+        state.seconds = agreed(spent + time.monotonic() - started, world)
         progress = state.progress()
         if progress >= 1:
             break
-        losses.append(step(state, batch, loss, progress))
+        losses.append(step(state, model, batches(state.step * world + rank), loss, progress))
         if state.step % 20 == 0:
             report(Report(state.step, progress, state.seconds, sum(losses) / len(losses)))
             losses = []
-        if time.monotonic() - saved > settings.save_every_s:
+        if rank == 0 and time.monotonic() - saved > settings.save_every_s:
             state.save(checkpoint)
             saved = time.monotonic()
-    state.save(checkpoint)
+    if rank == 0:
+        state.save(checkpoint)
     return state.averaged
 
 
-def steps_done(output: Path) -> int:
-    """Steps of the training whose checkpoint lies in the folder; 0 if there is none."""
-    path = output / CHECKPOINT
-    return torch.load(path, map_location="cpu", weights_only=True)["step"] if path.is_file() else 0
+def place() -> tuple[int, int]:
+    """The number of this process and how many there are; torchrun's processes find each other here."""
+    if not distributed.is_torchelastic_launched():
+        return 0, 1
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return distributed.get_rank(), distributed.get_world_size()
 
 
-def step(state: State, batch: Any, loss: Callable[[nn.Module, Any, float], Tensor], progress: float) -> float:
+def agreed(seconds: float, world: int) -> float:
+    """The first process's clock, which all follow: they must stop at the same step."""
+    if world == 1:
+        return seconds
+    clock = [seconds]
+    distributed.broadcast_object_list(clock)
+    return clock[0]
+
+
+def step(
+    state: State,
+    model: nn.Module,
+    batch: Any,
+    loss: Callable[[nn.Module, Any, float], Tensor],
+    progress: float,
+) -> float:
     """One optimizer step; returns the loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = state.learning_rate(progress)
     with autocast(state.settings.device):
-        value = loss(state.network, batch, progress)
+        value = loss(model, batch, progress)
     state.optimizer.zero_grad(set_to_none=True)
     value.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), state.settings.clip)
@@ -123,6 +151,8 @@ class State:
         return max(self.step / self.settings.steps, by_time)
 
     def learning_rate(self, progress: float) -> float:
+        if self.settings.schedule == "poly":
+            return self.settings.learning_rate * (1 - progress) ** 0.9
         warm = min(1.0, (self.step + 1) / self.settings.warm_up)
         return self.settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 

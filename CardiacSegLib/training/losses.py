@@ -36,3 +36,15 @@ def dice_scores(logits: Tensor, target: Tensor) -> Tensor:
     both = torch.stack([((found == o) & (target == o)).sum() for o in objects])
     total = torch.stack([(found == o).sum() + (target == o).sum() for o in objects])
     return 2 * both / total.where(total > 0, torch.nan)
+
+
+def dice_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the soft Dice of each channel over the batch, with squares in the denominator (V-Net), averaged.
+
+    found: (B, C, ...) probabilities; wanted: the same shape, 0 or 1. A channel that is absent from the whole batch
+    costs in proportion to what is found in it.
+    """
+    dims = [0, *range(2, found.ndim)]
+    both = (found * wanted).sum(dims)
+    total = found.square().sum(dims) + wanted.sum(dims)
+    return 1 - ((2 * both + 1) / (total + 1)).mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .augmentation import Augmentation
 from .losses import MaskLoss
-from .samples import draw_row, objects_of
+from .samples import draw_row, draw_subject, objects_of
 from .subjects import Subject
 
 
@@ -31,25 +31,26 @@ def memory_batches(
     size: int,
     seed: int,
     max_objects: int = 3,
-) -> Iterator[MemoryBatch]:
-    """Endless batches. sources: lists of compact subjects, each with the share of samples that comes from it.
+) -> Callable[[int], MemoryBatch]:
+    """The batch of a number. sources: lists of compact subjects, each with the share of samples that comes from it.
 
     A batch has two objects (the paper's most) or max_objects, and one given frame or, every other time, two or three.
     """
-    rng = np.random.default_rng(seed)
-    augment = Augmentation(size, seed)
-    shares = np.array([share for _, share in sources])
-    while True:
+    augment = Augmentation(size)
+
+    def draw(number: int) -> MemoryBatch:
+        rng = np.random.default_rng([seed, number])
         objects = int(rng.integers(2, max_objects + 1))
         given = int(rng.choice([1, 2, 3], p=[0.5, 0.2, 0.3]))
         pictures, targets = [], []
         for _ in range(batch):
-            subjects, _ = sources[rng.choice(len(sources), p=shares / shares.sum())]
-            row = draw_row(subjects[rng.integers(len(subjects))], rng, given=given)
-            picture, target = augment(row.pictures, objects_of(row, objects, rng))
+            row = draw_row(draw_subject(sources, rng), rng, given=given)
+            picture, target = augment(row.pictures, objects_of(row, objects, rng), rng)
             pictures.append(picture)
             targets.append(target)
-        yield MemoryBatch(torch.stack(pictures), torch.stack(targets), given, objects)
+        return MemoryBatch(torch.stack(pictures), torch.stack(targets), given, objects)
+
+    return draw
 
 
 class MemoryLoss:

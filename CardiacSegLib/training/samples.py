@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,13 @@ class Row:
     pictures: np.ndarray
     labels: np.ndarray
     values: tuple[int, ...]
+
+
+def draw_subject(sources: Sequence[tuple[Sequence[Subject], float]], rng: np.random.Generator) -> Subject:
+    """A subject of one of the sources, each of which has its share of the samples."""
+    shares = np.array([share for _, share in sources])
+    subjects, _ = sources[rng.choice(len(sources), p=shares / shares.sum())]
+    return subjects[rng.integers(len(subjects))]
 
 
 def draw_row(subject: Subject, rng: np.random.Generator, given: int = 1) -> Row:
