@@ -269,7 +269,7 @@ def square_error(network: nn.Module, batch: Any, progress: float) -> Tensor:
     return (network(batch[0]).float() - batch[1]).square().mean()
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """What stops a training from outside."""
 
 
@@ -278,7 +278,7 @@ def until(last: int) -> Callable[[int], tuple[Tensor, Tensor]]:
 
     def batches(number: int) -> tuple[Tensor, Tensor]:
         if number == last:
-            raise Stopped
+            raise StoppedError
         return points(number)
 
     return batches
@@ -289,7 +289,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
     whole = fit(line(0), points, square_error, settings, tmp_path / "whole")
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(line(0), until(5), square_error, settings, tmp_path / "parts")
     resumed = fit(line(1), points, square_error, settings, tmp_path / "parts", resume=True)
     for name, value in whole.state_dict().items():
@@ -316,7 +316,7 @@ def test_the_clock_goes_on_where_it_was_when_a_training_is_resumed(tmp_path: Pat
 
     fit(line(0), points, counted, Settings(steps=100, minutes=2.0), tmp_path, resume=True)
     assert not steps
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(line(0), until(6), counted, Settings(steps=100, minutes=4.0), tmp_path, resume=True)
     assert len(steps) == 3 and all(0.5 <= progress < 0.6 for progress in steps)
 

@@ -6,6 +6,7 @@ Murase, Suganuma, Okatani: How can CNNs use image position for segmentation?, ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -82,9 +83,7 @@ def with_position(pictures: Tensor, largest: float) -> Tensor:
     pictures: (B, 1, H, W). Returns (B, 3, H, W).
     """
     count, _, height, width = pictures.shape
-    rows, columns = (
-        torch.linspace(0, largest, n, device=pictures.device, dtype=pictures.dtype) for n in (height, width)
-    )
+    rows, columns = (torch.linspace(0, largest, n).to(pictures) for n in (height, width))
     x, y = columns.expand(height, width), rows[:, None].expand(height, width)
     return torch.cat([pictures, torch.stack([x, y]).expand(count, 2, height, width)], dim=1)
 
@@ -92,6 +91,6 @@ def with_position(pictures: Tensor, largest: float) -> Tensor:
 def conv_block(widths: list[int], padding: str) -> nn.Sequential:
     """3x3 convolutions from width to width, each with batch normalization and ReLU."""
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         layers += [nn.Conv2d(a, b, 3, padding=1, padding_mode=padding, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)]
     return nn.Sequential(*layers)

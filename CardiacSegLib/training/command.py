@@ -83,7 +83,8 @@ def train(
     """Train a network and write output / NAME.safetensors with its card; returns the path.
 
     data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files
-    of a standard ResNet-50 and ResNet-18 for CSTM's size base; start: weights to begin with. Compact subjects are kept in output and used again.
+    of a standard ResNet-50 and ResNet-18 for CSTM's size base; start: weights to begin with, as far as they fit.
+    Compact subjects are kept in output and used again.
     """
     settings = settings or Settings()
     recipe = find_recipe(network, size)

@@ -1,4 +1,4 @@
-"""The one training loop: any network, any source of batches, mixed precision, averaged weights, resume, many devices."""
+"""The one training loop: any network and batches, mixed precision, averaged weights, resume, several devices."""
 
 from __future__ import annotations
 
