@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 LabelMap = Enum("LabelMap", {name: name for name in LABEL_MAPS}, type=str)
+AutomaticEngine = Enum("AutomaticEngine", {name: name for name in ("crocnet", "unet", "cnn4d", "cnn3d")}, type=str)
 Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda")}, type=str)
 _debug = False
 
@@ -103,6 +104,12 @@ LabelMapOption = Annotated[
         "myocardium, 3 LV."
     ),
 ]
+WeightsOption = Annotated[
+    str | None, typer.Option(help="Installed weights by name (see 'cardiacseg weights') or a .safetensors file.")
+]
+ExpertOption = Annotated[
+    Path | None, typer.Option(help="An expert's masks on the cine's grid, shown beside the results.")
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the GPU if there is one.")]
 
 
@@ -125,13 +132,9 @@ def propagate(
         ),
     ] = "",
     label_map: LabelMapOption = LabelMap.native,
-    weights: Annotated[
-        str | None, typer.Option(help="Installed weights by name (see 'cardiacseg weights') or a .safetensors file.")
-    ] = None,
+    weights: WeightsOption = None,
     device: DeviceOption = Device.auto,
-    expert: Annotated[
-        Path | None, typer.Option(help="An expert's masks on the cine's grid, shown beside the results.")
-    ] = None,
+    expert: ExpertOption = None,
 ) -> None:
     """Carry a few annotated slices over the whole cine.
 
@@ -156,6 +159,45 @@ def propagate(
 
         engine = load_engine(weights=weights, device=device.value)
         segmentation = _segment(engine, images, start)
+        measures = measured(segmentation, images.patient, images.times if images.times_known else None)
+        write_results(folder, segmentation, measures, images, truth)
+    show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
+    typer.echo(f"Results: {output}")
+
+
+@command
+def segment(
+    cine: Annotated[
+        Path,
+        typer.Argument(
+            help="A cine as for propagate, or one frame: a 3D image; or one slice: a 2D image (.nii.gz, .nrrd)."
+        ),
+    ],
+    output: OutputOption,
+    engine: Annotated[AutomaticEngine, typer.Option(help="The automatic method.")] = AutomaticEngine.crocnet,
+    weights: WeightsOption = None,
+    device: DeviceOption = Device.auto,
+    expert: ExpertOption = None,
+    label_map: LabelMapOption = LabelMap.native,
+) -> None:
+    """Find the structures in the whole cine without an annotation.
+
+    Writes the same files as propagate. What it finds is to be checked by a person.
+    """
+    from .cine import empty_segmentation
+    from .console import show_measures
+    from .measures import measure as measured
+    from .readers import read_annotation, read_cine
+    from .writers.results import complete_folder, write_results
+
+    with complete_folder(output) as folder:
+        images = read_cine(cine)
+        _tell_remarks(images)
+        truth = read_annotation(expert, images, label_map=label_map.value) if expert else None
+        from .engines import load_engine  # only now, since it takes seconds that a mistake should not wait for
+
+        method = load_engine(engine.value, weights, device.value)
+        segmentation = _segment(method, images, empty_segmentation(images))
         measures = measured(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, measures, images, truth)
     show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
