@@ -43,7 +43,7 @@ def agreement(
             raise CardiacSegError(
                 f"Frame {frame} of the truth holds no mask to compare with; it has masks in: {known}."
             )
-    backwards = _apex_first(truth.labels)
+    backwards = apex_first(truth.labels)
     spacing = np.linalg.norm(truth.affine[:3, :3], axis=0)[::-1].tolist()
     rows = []
     for frame in labelled if frames is None else frames:
@@ -88,8 +88,8 @@ def _check_grids(prediction: Segmentation, truth: Segmentation) -> None:
         )
 
 
-def _apex_first(labels: np.ndarray) -> bool:
-    """Whether slice 0 is the apex, from where along the stack the masks have their area."""
+def apex_first(labels: np.ndarray) -> bool:
+    """Whether slice 0 is the apex, from where along the stack the masks (T, Z, Y, X) have their area."""
     areas = (labels > 0).sum(axis=(0, 2, 3))
     used = np.flatnonzero(areas)
     if not len(used):
