@@ -30,6 +30,7 @@ def test_only_one_room_of_the_library_knows_slicer_and_none_knows_qt() -> None:
         assert not imported(path) & {"qt", "ctk", "PySide6", "SlicerHost"}, path
         if path.parent.name != "mrml":
             assert not imported(path) & {"slicer", "vtk"}, path
+            assert "vtkmodules" not in imported(path) or path.name == "surfaces.py", path
 
 
 def test_the_module_never_imports_the_host() -> None:
