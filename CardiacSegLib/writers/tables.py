@@ -35,6 +35,29 @@ def write_volumes(path: str | Path, curves: Mapping[str, np.ndarray], times: np.
     write_rows(path, rows)
 
 
+def write_tidy_volumes(
+    path: str | Path, curves: Mapping[str, np.ndarray], times: np.ndarray | None, ed: int | None, es: int | None
+) -> None:
+    """Write a row for every frame and structure: frame (from 0), time_ms, phase (ED, ES, empty), structure, volume_ml.
+
+    curves, times: as in write_volumes; what is not known is an empty field. Raises CardiacSegError where the file
+    cannot be written.
+    """
+    phases = {es: "ES", ed: "ED"}
+    rows = [
+        {
+            "frame": frame,
+            "time_ms": None if times is None else round(float(times[frame]), 3),
+            "phase": phases.get(frame),
+            "structure": name,
+            "volume_ml": None if np.isnan(curve[frame]) else round(float(curve[frame]), 3),
+        }
+        for frame in range(len(next(iter(curves.values()))))
+        for name, curve in curves.items()
+    ]
+    write_rows(path, rows)
+
+
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write one CSV line for every row under the names of the first; None is an empty field.
 
