@@ -207,7 +207,7 @@ BAD_PROPAGATE = {
     "not an image": ({"cine": "text.nii.gz"}, (), "text.nii.gz"),
     "another kind of file": ({"cine": "notes.txt"}, (), "notes.txt"),
     "no such file": ({"cine": "missing.nii.gz"}, (), "missing.nii.gz"),
-    "one frame": ({"cine": "one_frame.nii.gz"}, (), "one_frame.nii.gz"),
+    "one frame, of which all is annotated": ({"cine": "one_frame.nii.gz"}, (), "mask.nii.gz"),
     "2D": ({"cine": "flat.nii.gz"}, (), "flat.nii.gz"),
     "2D mask": ({"mask": "flat.nii.gz"}, (), "flat.nii.gz"),
     "NaN": ({"cine": "nan.nii.gz"}, (), "nan.nii.gz"),

@@ -1,26 +1,41 @@
-"""Files and folders to the library's words: read_cine, read_annotation, read_segmentation."""
+"""Files and folders to the library's words: read_cine, read_study, read_annotation, read_segmentation."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..cine import Cine
 from .annotation import read_annotation, read_labels, read_segmentation
+from .frames import frame_files, read_frames
 from .image import Image, opening, read_cine_image, read_image
 
-__all__ = ["Image", "read_annotation", "read_cine", "read_image", "read_labels", "read_segmentation"]
+if TYPE_CHECKING:
+    from .study import Study
+
+__all__ = ["Image", "read_annotation", "read_cine", "read_image", "read_labels", "read_segmentation", "read_study"]
 
 
 def read_cine(path: str | Path) -> Cine:
-    """Read a cine from 4D NIfTI (.nii, .nii.gz), from .seq.nrrd, or from a folder or .zip of single-slice DICOM files.
+    """Read a cine from an image file, or from a folder or .zip of DICOM files or of 3D images, one a frame.
 
-    What is odd about it stands in its remarks. Raises CardiacSegError, one sentence that names the file and the remedy.
+    Of a study with many series this is its short-axis stack, put together from base to apex. A single image comes as
+    one frame. What is odd about it stands in its remarks. Raises CardiacSegError, one sentence that names the file and
+    the remedy.
     """
     path = Path(path)
     with opening(path):
-        dicom = path.is_dir() or path.suffix.lower() == ".zip"
-    if dicom:
-        from .dicom import read_dicom  # pydicom is slow to import and not needed for the other formats
+        if path.is_dir() and (files := frame_files(path)):
+            return read_frames(path, files)
+        several = path.is_dir() or path.suffix.lower() == ".zip"
+    return read_study(path).stack() if several else read_cine_image(path)
 
-        return read_dicom(path)
-    return read_cine_image(path)
+
+def read_study(path: str | Path) -> Study:
+    """Read what a folder or .zip of DICOM files holds: its series with their kinds, the stack and long-axis cines.
+
+    Raises CardiacSegError if there are no images, if one is damaged, or if they are of several patients.
+    """
+    from .study import read_study  # pydicom is slow to import and not needed for the other formats
+
+    return read_study(path)

@@ -13,7 +13,11 @@ import numpy as np
 from ..cine import Cine, Patient
 from ..errors import CardiacSegError
 
+ENDINGS = (".nii", ".nii.gz", ".nrrd", ".seq.nrrd", ".mha")
 MAX_BYTES = 8 * 1024**3
+_LARGE = 1024**3
+_USUAL_RATIO = 200  # images deflate to a third, masks to a hundredth
+_MAX_RATIO = 1100  # of deflate
 _CYCLE_MS = (200.0, 3000.0)  # heart rates of 20 to 300 a minute
 _NOMINAL_CYCLE_MS = 1000.0
 _DEFAULT_STEP_MS = 1000.0  # what many tools write when they do not know
@@ -48,11 +52,12 @@ def opening(path: Path) -> Iterator[None]:
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a NIfTI (.nii, .nii.gz) or NRRD (.nrrd, .seq.nrrd, .seg.nrrd) file of three or four dimensions.
+    """Read a NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seq.nrrd, .seg.nrrd) or MetaImage (.mha) file of 2 to 4 dimensions.
 
-    A 3D image has one frame. Raises CardiacSegError if the file is no such image, damaged or may not be read.
+    A 3D image has one frame, a 2D image one slice. Raises CardiacSegError if the file is no such image, damaged or may
+    not be read.
     """
-    from . import nifti, nrrd
+    from . import metaimage, nifti, nrrd
 
     path, name = Path(path), Path(path).name.lower()
     with opening(path):
@@ -60,17 +65,36 @@ def read_image(path: str | Path) -> Image:
             return nifti.read(path)
         if name.endswith(".nrrd"):
             return nrrd.read(path)
+        if name.endswith(".mha"):
+            return metaimage.read(path)
         path.stat()
-    raise CardiacSegError(f"{path} is not an image that can be read here; give .nii, .nii.gz, .nrrd or .seq.nrrd.")
+    raise CardiacSegError(f"{path} is not an image that can be read here; give {', '.join(ENDINGS)}.")
+
+
+def check_claim(path: Path, claimed: int, packed: bool = True) -> None:
+    """Refuse, before memory is taken, a header that claims more bytes of voxels than the file can hold.
+
+    packed: the voxels may be deflated. Raises CardiacSegError.
+    """
+    size = path.stat().st_size
+    if claimed > MAX_BYTES or (packed and claimed > _LARGE and claimed > _USUAL_RATIO * size):
+        raise CardiacSegError(
+            f"{path} claims {claimed / 1024**3:.1f} GiB of voxels; it is damaged or too large to read."
+        )
+    if claimed > (_MAX_RATIO if packed else 1) * size:
+        raise CardiacSegError(
+            f"{path} is cut short ({size} bytes for {claimed} bytes of voxels); copy or export it again."
+        )
 
 
 def read_cine_image(path: Path) -> Cine:
-    """The cine in a NIfTI or NRRD file; an ACDC `Info.cfg` beside it tells the patient's height and weight."""
-    image = read_image(path)
-    count = len(image.voxels)
-    if count < 2:
-        raise CardiacSegError(f"{path} has one frame: a cine needs at least two; give the 4D image of the heart cycle.")
-    times, known, remarks = cycle_times(image.times, count, image.no_times)
+    """The cine in an image file; an ACDC `Info.cfg` beside it tells the patient's height and weight."""
+    return cine_of(path, read_image(path))
+
+
+def cine_of(path: Path, image: Image) -> Cine:
+    """The cine that an image read from `path` is, with frame times that a heart can have."""
+    times, known, remarks = cycle_times(image.times, len(image.voxels), image.no_times)
     return Cine(
         compact(image.voxels),
         image.affine,
@@ -86,8 +110,10 @@ def cycle_times(times: np.ndarray | None, count: int, reason: str) -> tuple[np.n
     """The frame times from 0 ms, whether they can be true, and what to say where they cannot.
 
     times: (count,) ms or None, then reason says why. Times that no heart cycle has give way to nominal ones, spread
-    evenly over 1000 ms, which serve to order the frames and for nothing else.
+    evenly over 1000 ms, which serve to order the frames and for nothing else. A single frame has the time 0.
     """
+    if count == 1:
+        return np.zeros(1), False, ("It is a single image, one frame: there is no heart cycle in it.",)
     if times is not None:
         steps = np.diff(times)
         cycle = float(times[-1] - times[0]) * count / (count - 1)

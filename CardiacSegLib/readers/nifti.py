@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import CardiacSegError
-from .image import MAX_BYTES, Image
+from .image import Image, check_claim
 
 # fmt: off
 HEADER = np.dtype([
@@ -29,7 +29,7 @@ _MS_PER_UNIT = {SECONDS: 1000.0, 16: 1.0, 24: 0.001}
 
 
 def read(path: Path) -> Image:
-    """Read a 3D or 4D NIfTI-1 file; the intensities are scaled by scl_slope and scl_inter where the header has them.
+    """Read a 2D, 3D or 4D NIfTI-1 file; intensities are scaled by scl_slope and scl_inter where the header has them.
 
     Raises CardiacSegError if it is not one, is cut short, is no gray-scale image or holds more than 8 GiB.
     """
@@ -41,11 +41,9 @@ def read(path: Path) -> Image:
             raise CardiacSegError(f"{path} is not a gray-scale image (NIfTI data type {code}); convert it to one.")
         dtype = np.dtype(DATA_TYPES[code]).newbyteorder(header.dtype["dim"].base.byteorder)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if size > MAX_BYTES:
-            raise CardiacSegError(
-                f"{path} claims {size / 1024**3:.0f} GiB of voxels; it is damaged or too large to read."
-            )
-        file.seek(max(int(header["vox_offset"]), HEADER.itemsize + 4))
+        check_claim(path, size)
+        offset = float(header["vox_offset"])
+        file.seek(max(int(offset) if 0 < offset < 2**31 else 0, HEADER.itemsize + 4))
         data = file.read(size)
     if len(data) < size:
         raise CardiacSegError(f"{path} is cut short ({len(data)} of {size} bytes of voxels); copy or export it again.")
@@ -70,10 +68,10 @@ def _shape(path: Path, header: np.void) -> tuple[int, int, int, int]:
     sizes = [int(size) for size in header["dim"][1 : count + 1]]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
-    if len(sizes) not in (3, 4) or min(sizes) < 1:
+    if len(sizes) not in (2, 3, 4) or min(sizes) < 1:
         found = " x ".join(map(str, sizes)) or "nothing"
         raise CardiacSegError(f"{path} has {len(sizes)} dimensions ({found}); give a 3D image or a 4D cine.")
-    x, y, z, t = [*sizes, 1][:4]
+    x, y, z, t = [*sizes, 1, 1][:4]
     return t, z, y, x
 
 
@@ -86,25 +84,56 @@ def _scaled(voxels: np.ndarray, header: np.void) -> np.ndarray:
 
 def _affine(header: np.void) -> tuple[np.ndarray, tuple[str, ...]]:
     """Voxel to LPS mm by the sform, else the qform, else the voxel sizes alone; and what is odd about it."""
-    spacing = np.abs(header["pixdim"][1:4].astype(float))
-    affine, remarks = np.diag([*spacing, 1.0]), []
-    if header["sform_code"] > 0 and abs(np.linalg.det(header["srow"][:, :3].astype(float))) > 1e-9:
-        affine[:3] = header["srow"]
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    remarks = []
+    spacing = np.abs(np.nan_to_num(header["pixdim"][1:4].astype(float), posinf=0.0, neginf=0.0))
+    sform, qform = _sform(header), _qform(header, np.where(spacing > 0, spacing, 1.0))
+    affine = sform if sform is not None else qform
+    if sform is not None:
+        lengths = np.linalg.norm(sform[:3, :3], axis=0)
         if np.allclose(lengths, 1, atol=1e-3) and spacing.all() and not np.allclose(spacing, 1, atol=1e-3):
             affine[:3, :3] *= spacing  # ACDC's training volumes are like this
             sizes = " x ".join(f"{size:g}" for size in spacing)
             remarks.append(f"The header's sform has no voxel sizes; those of its pixdim are used ({sizes} mm).")
-    elif header["qform_code"] > 0:
-        b, c, d = header["quatern"].astype(float)
-        rotation = Rotation.from_quat([b, c, d, np.sqrt(max(0.0, 1 - b * b - c * c - d * d))]).as_matrix()
-        handedness = -1 if header["pixdim"][0] < 0 else 1
-        affine[:3, :3] = rotation * spacing * [1, 1, handedness]
-        affine[:3, 3] = header["qoffset"]
+        elif qform is not None and not np.allclose(_directions(sform), _directions(qform), atol=0.02):
+            remarks.append("The header's sform and qform turn the image differently; the sform is used.")
     else:
-        remarks.append("The header does not say where the image lies in the patient; only its voxel sizes are known.")
+        if not spacing.all():
+            remarks.append("A voxel size in the header is 0; 1 mm is taken for it, so volumes cannot be trusted.")
+        if affine is None:
+            affine = np.diag([*np.where(spacing > 0, spacing, 1.0), 1.0])
+            remarks.append(
+                "The header does not say where the image lies in the patient; only its voxel sizes are known."
+            )
     affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return RAS_TO_LPS @ affine, tuple(remarks)
+
+
+def _sform(header: np.void) -> np.ndarray | None:
+    """Voxel to RAS in the header's unit, or None where it is not given or no grid."""
+    rows = header["srow"].astype(float)
+    if header["sform_code"] <= 0 or not np.isfinite(rows).all() or abs(np.linalg.det(rows[:, :3])) <= 1e-9:
+        return None
+    return np.vstack([rows, [0, 0, 0, 1]])
+
+
+def _qform(header: np.void, spacing: np.ndarray) -> np.ndarray | None:
+    """Voxel to RAS in the header's unit, or None where it is not given or no rotation."""
+    b, c, d = header["quatern"].astype(float)
+    if (
+        header["qform_code"] <= 0
+        or not np.isfinite([b, c, d, *header["qoffset"]]).all()
+        or b * b + c * c + d * d > 1.01
+    ):
+        return None
+    rotation = Rotation.from_quat([b, c, d, np.sqrt(max(0.0, 1 - b * b - c * c - d * d))]).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * spacing * [1, 1, -1 if header["pixdim"][0] < 0 else 1]
+    affine[:3, 3] = header["qoffset"]
+    return affine
+
+
+def _directions(affine: np.ndarray) -> np.ndarray:
+    return affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def _times(header: np.void, count: int) -> tuple[np.ndarray | None, str]:

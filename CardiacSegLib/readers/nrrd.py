@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CardiacSegError
-from .image import MAX_BYTES, Image
+from .image import Image, check_claim
 
 # fmt: off
 _TYPES = {
@@ -35,16 +35,18 @@ MS_PER_UNIT = {"s": 1000.0, "sec": 1000.0, "ms": 1.0, "msec": 1.0, "us": 0.001}
 
 
 def read(path: Path) -> Image:
-    """Read a NRRD file of three space axes and, in any place, at most one list axis: the frames.
+    """Read a NRRD file of three space axes and, in any place, at most one list axis: the frames; or of two axes.
 
-    Raises CardiacSegError if it is not one, is cut short, holds more than 8 GiB, is in no patient space, keeps its
-    voxels in another file or its segments in overlapping layers.
+    Raises CardiacSegError if it is not one, is cut short, holds more than 8 GiB, keeps its voxels in another file or
+    its segments in overlapping layers.
     """
     with path.open("rb") as file:
         fields = _fields(path, file)
         try:
             dtype, sizes = np.dtype(_TYPES[fields["type"].lower()]), [int(size) for size in fields["sizes"].split()]
-            affine, frame_axis = _affine(fields, len(sizes))
+            if min(sizes) < 1:
+                raise ValueError(f"the sizes {fields['sizes']}")
+            affine, frame_axis, remarks = _affine(fields, len(sizes))
         except (KeyError, ValueError, IndexError) as error:
             raise CardiacSegError(
                 f"{path} has a header that cannot be used ({error}); save it from 3D Slicer as a volume or a sequence."
@@ -55,9 +57,9 @@ def read(path: Path) -> Image:
     dtype = dtype.newbyteorder("<" if fields.get("endian", "little") == "little" else ">")
     voxels = np.frombuffer(data, dtype).reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
     if frame_axis is None:
-        return Image(voxels[None], affine)
+        return Image(voxels.reshape((1,) * (4 - len(sizes)) + voxels.shape), affine, remarks=remarks)
     voxels = np.moveaxis(voxels, len(sizes) - 1 - frame_axis, 0)
-    return Image(voxels, affine, *_times(fields, frame_axis, len(voxels)))
+    return Image(voxels, affine, *_times(fields, frame_axis, len(voxels)), remarks)
 
 
 def _fields(path: Path, file: io.BufferedReader) -> dict[str, str]:
@@ -76,10 +78,9 @@ def _voxels(path: Path, file: io.BufferedReader, fields: dict[str, str], size: i
     encoding = fields.get("encoding", "").lower()
     if "data file" in fields or "datafile" in fields:
         raise CardiacSegError(f"{path} keeps its voxels in another file; save it as one .nrrd file.")
-    if size > MAX_BYTES:
-        raise CardiacSegError(f"{path} claims {size / 1024**3:.0f} GiB of voxels; it is damaged or too large to read.")
     if encoding not in ("raw", "gzip", "gz"):
         raise CardiacSegError(f"{path} has the encoding '{encoding}'; save it with the encoding gzip or raw.")
+    check_claim(path, size, packed=encoding != "raw")
     stream = file if encoding == "raw" else gzip.GzipFile(fileobj=file)
     data = stream.read(size)
     if len(data) < size:
@@ -87,8 +88,10 @@ def _voxels(path: Path, file: io.BufferedReader, fields: dict[str, str], size: i
     return data
 
 
-def _affine(fields: dict[str, str], dimension: int) -> tuple[np.ndarray, int | None]:
-    """Voxel to LPS mm, and which axis is the frames (None for a single volume)."""
+def _affine(fields: dict[str, str], dimension: int) -> tuple[np.ndarray, int | None, tuple[str, ...]]:
+    """Voxel to LPS mm, which axis is the frames (None for a single volume), and what is odd about it."""
+    if "space" not in fields and dimension in (2, 3, 4):
+        return _without_space(fields, dimension)
     space = fields["space"].lower()
     if space not in _TO_LPS:
         raise ValueError(f"the space '{space}'")
@@ -100,7 +103,22 @@ def _affine(fields: dict[str, str], dimension: int) -> tuple[np.ndarray, int | N
     affine[:3, :3] = np.transpose([_vector(directions[axis]) for axis in space_axes])
     affine[:3, 3] = _vector(fields["space origin"])
     affine[:3] *= np.reshape(_TO_LPS[space], (3, 1))
-    return affine, next((axis for axis in range(dimension) if axis not in space_axes), None)
+    return affine, next((axis for axis in range(dimension) if axis not in space_axes), None), ()
+
+
+def _without_space(fields: dict[str, str], dimension: int) -> tuple[np.ndarray, int | None, tuple[str, ...]]:
+    """A plain array with, at most, the distances of its samples; a fourth axis is the frames."""
+    kinds = fields.get("kinds", "").lower().split()
+    frame_axis = next((axis for axis, kind in enumerate(kinds) if kind in ("list", "time")), dimension - 1)
+    frame_axis = frame_axis if dimension == 4 else None
+    given = [float(text) for text in fields.get("spacings", "").split()] or [1.0] * dimension
+    if len(given) != dimension:
+        raise ValueError(f"{len(given)} spacings for {dimension} dimensions")
+    spacing = [number for axis, number in enumerate(given) if axis != frame_axis]
+    known = all(np.isfinite(number) and number > 0 for number in spacing)
+    affine = np.diag([*(spacing if known else [1.0] * len(spacing)), *[1.0] * (4 - len(spacing))])
+    said = "only its voxel sizes are known" if known and "spacings" in fields else "its voxel sizes are taken as 1 mm"
+    return affine, frame_axis, (f"The header does not say where the image lies in the patient; {said}.",)
 
 
 def _vector(text: str) -> list[float]:
@@ -108,11 +126,15 @@ def _vector(text: str) -> list[float]:
 
 
 def _times(fields: dict[str, str], axis: int, count: int) -> tuple[np.ndarray | None, str]:
-    """Frame times in ms as Slicer notes them beside the axis, or None and the reason."""
+    """Frame times in ms as Slicer notes them, beside the axis or as a multi-volume's labels, or None and the reason."""
     units = re.findall(r'"([^"]*)"', fields.get("units", ""))
     unit = units[axis].strip().lower() if axis < len(units) else ""
+    noted = fields.get(f"axis {axis} index values", "")
+    if not noted and "MultiVolume.FrameLabels" in fields:
+        noted = fields["MultiVolume.FrameLabels"].replace(",", " ")
+        unit = fields.get("MultiVolume.FrameIdentifyingDICOMTagUnits", "").strip().lower()
     try:
-        values = np.array([float(value) for value in fields.get(f"axis {axis} index values", "").split()])
+        values = np.array([float(value) for value in noted.split()])
     except ValueError:
         values = np.empty(0)
     if len(values) != count:
