@@ -152,10 +152,11 @@ def _field_lines(endo: np.ndarray, epi: np.ndarray) -> np.ndarray:
     parts = found[2:].reshape(4, _ORDER)
     up, down = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
 
+    growing = np.append((powers * up)[::-1], found[1])
+    shrinking = np.append((powers * down)[::-1], 0)
+
     def step(z: np.ndarray) -> np.ndarray:
-        slope = found[1] + ((z[:, None] / outer) ** powers) @ (powers * up)
-        slope -= ((inner / z[:, None]) ** powers) @ (powers * down)
-        return z / slope / _STEPS
+        return z / (np.polyval(growing, z / outer) - np.polyval(shrinking, inner / z)) / _STEPS
 
     z, length, middle = endo * _RAYS, np.zeros(ANGLES), None
     for n in range(_STEPS):
