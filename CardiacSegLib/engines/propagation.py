@@ -13,6 +13,7 @@ from ..errors import CardiacSegError
 from ..networks.cstm import CSTM, Features, aggregate
 from ..networks.matching import Memory
 from ..networks.precision import autocast
+from .cleaning import without_specks
 from .memory_bank import MemoryBank
 from .plan import Plan, affected
 from .predictions import Place, Predictions, border_confidence, check_places
@@ -175,7 +176,7 @@ class Run:
         labels = values[winner].cpu().numpy()
         shape = self.cine.shape[2:]
         sure = border_confidence(best, winner)
-        return [(place, self.view.paste(labels[i], shape), sure[i]) for i, place in enumerate(step)]
+        return [(p, self.view.paste(without_specks(labels[i]), shape), sure[i]) for i, p in enumerate(step)]
 
 
 def from_all_sides(maps: Tensor) -> Tensor:

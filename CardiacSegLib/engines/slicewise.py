@@ -6,20 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 
 from ..cine import Cine, Segmentation, SlicePrediction
 from ..networks.crocnet import CroCNet, first_masks, fuse
 from ..networks.precision import autocast
+from .cleaning import HEART_GAP, cleaned, largest_piece
 from .predictions import Place, Predictions, border_confidence, check_places
 from .view import WholeView
 
 BATCH = 5
 """Slices that go through a network together; more gain nothing on a CPU and make a cancelled run linger."""
-
-CORNERS = np.ones((3, 3, 3), bool)
-"""Pixels that touch at a corner belong together: a thin wall that runs diagonally is one piece."""
 
 
 class SlicewiseEngine:
@@ -88,7 +85,7 @@ class CroCNetEngine(SlicewiseEngine):
         if self.network.second is None:
             return first
         masks = first_masks(logits)
-        heart = largest_piece(masks.any(dim=1).cpu().numpy())
+        heart = largest_piece(masks.any(dim=1).cpu().numpy(), HEART_GAP)
         box = heart_box(heart, self.network.config.margin, self.network.config.stride)
         if box is None:
             return first
@@ -124,20 +121,3 @@ def heart_box(heart: np.ndarray, margin: int, multiple: int) -> tuple[slice, sli
         first = min(max((first + last - side) // 2, 0), size - side)
         box.append(slice(int(first), int(first + side)))
     return box[0], box[1]
-
-
-def largest_piece(mask: np.ndarray) -> np.ndarray:
-    """The connected piece of a stack (Z, H, W) bool that has the most voxels."""
-    pieces, count = ndimage.label(mask, CORNERS)
-    if count < 2:
-        return mask
-    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-
-
-def cleaned(labels: np.ndarray) -> np.ndarray:
-    """Labels (Z, Y, X) of one frame without stray spots: of the heart as of each structure the largest piece stays."""
-    kept = np.zeros_like(labels)
-    heart = largest_piece(labels > 0)
-    for value in np.unique(labels[heart]):
-        kept[largest_piece((labels == value) & heart)] = value
-    return kept
