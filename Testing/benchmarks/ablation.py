@@ -49,7 +49,7 @@ SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
     ("K = 8", {"top_k": 8}),
     ("patches without overlap (step 4)", {"step": 4}),
     ("1.2 mm a pixel", {"spacing_mm": 1.2}),
-    ("1.5 mm a pixel", {"spacing_mm": 1.5}),
+    ("1.4 mm a pixel", {"spacing_mm": 1.4}),
     ("found as it is only, not mirrored", {"sides": ((),)}),
     ("mirrored along both axes as well", {"sides": ((), (-2,), (-1,))}),
     ("the frame beside is read too", {"plan": HandedOn}),
