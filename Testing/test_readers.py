@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from conftest import oblique_affine
 
 from CardiacSegLib.cine import Cine, Status
@@ -112,6 +113,44 @@ class TestNifti:
         np.testing.assert_allclose(cine.spacing, [1.5, 1.25, 8.0])
         assert any("where the image lies" in remark for remark in cine.remarks)
 
+    def test_where_sform_and_qform_disagree_the_sform_counts_and_it_is_said(self, tmp_path, frames):
+        image = nibabel.Nifti1Image(frames.transpose(), LPS_RAS @ oblique_affine())
+        image.set_sform(LPS_RAS @ oblique_affine(), 1)
+        image.set_qform(np.diag([2.0, 3, 4, 1]), 1)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["pixdim"][4] = 0.05
+        image.to_filename(tmp_path / "c.nii")
+        cine = read_cine(tmp_path / "c.nii")
+        np.testing.assert_allclose(cine.affine, oblique_affine(), atol=1e-4)
+        assert "sform and qform" in cine.remarks[0]
+
+    def test_a_qform_alone_places_the_image(self, tmp_path, frames):
+        image = nibabel.Nifti1Image(frames.transpose(), LPS_RAS @ oblique_affine())
+        image.set_sform(None, 0)
+        image.set_qform(LPS_RAS @ oblique_affine(), 1)
+        image.to_filename(tmp_path / "c.nii")
+        np.testing.assert_allclose(read_cine(tmp_path / "c.nii").affine, oblique_affine(), atol=1e-4)
+
+    @pytest.mark.parametrize("size", [0.0, np.nan])
+    def test_a_voxel_size_of_nothing_becomes_1_mm_and_it_is_said(self, tmp_path, frames, size):
+        image = nibabel.Nifti1Image(frames.transpose(), None)
+        image.header["sform_code"] = image.header["qform_code"] = 0
+        image.to_filename(tmp_path / "c.nii")
+        raw = bytearray((tmp_path / "c.nii").read_bytes())
+        raw[80:92] = np.array([1.5, 1.25, size], "<f4").tobytes()
+        (tmp_path / "c.nii").write_bytes(raw)
+        cine = read_cine(tmp_path / "c.nii")
+        np.testing.assert_allclose(cine.spacing, [1.5, 1.25, 1.0])
+        assert any("volumes cannot be trusted" in remark for remark in cine.remarks)
+
+    def test_a_claim_of_more_than_the_file_can_hold_is_refused_at_once(self, tmp_path, frames):
+        path = nifti(tmp_path / "c.nii.gz", frames)
+        raw = bytearray(gzip.decompress(path.read_bytes()))
+        raw[40:56] = np.array([4, 1000, 1000, 100, 20, 1, 1, 1], "<i2").tobytes()
+        path.write_bytes(gzip.compress(raw))
+        with refused("c.nii.gz claims 3.7 GiB"):
+            read_cine(path)
+
 
 class TestSeqNrrd:
     HEADER = (
@@ -164,6 +203,24 @@ class TestSeqNrrd:
         cine = read_cine(self.write(tmp_path / "c.seq.nrrd", frames, units='"" "" "" "s"', values=values))
         np.testing.assert_allclose(cine.times, 50 * np.arange(10))
 
+    def test_an_array_without_a_space_has_frames_last_and_says_so(self, tmp_path, frames):
+        header = "NRRD0004\ntype: short\ndimension: 4\nsizes: 5 6 3 10\nspacings: 1.5 1.25 8 40\nencoding: raw\n"
+        (tmp_path / "c.nrrd").write_bytes(f"{header}endian: little\n\n".encode() + frames.astype("<i2").tobytes())
+        cine = read_cine(tmp_path / "c.nrrd")
+        np.testing.assert_array_equal(cine.frames, frames)
+        np.testing.assert_allclose(cine.spacing, [1.5, 1.25, 8])
+        assert "where the image lies" in cine.remarks[0] and not cine.times_known
+
+    def test_the_labels_of_a_multi_volume_are_its_times(self, tmp_path, frames):
+        path = self.write(tmp_path / "c.nrrd", frames, encoding="raw")
+        labels = ",".join(str(10 + 40 * t) for t in range(10))
+        head, body = path.read_bytes().split(b"\n\n", 1)
+        kept = [line for line in head.split(b"\n") if b"index" not in line and not line.startswith(b"units")]
+        kept += [f"MultiVolume.FrameLabels:={labels}".encode(), b"MultiVolume.FrameIdentifyingDICOMTagUnits:=ms"]
+        path.write_bytes(b"\n".join(kept) + b"\n\n" + body)
+        cine = read_cine(path)
+        np.testing.assert_allclose(cine.times, 40 * np.arange(10))
+
     @pytest.mark.parametrize(
         "change, said",
         [
@@ -171,12 +228,106 @@ class TestSeqNrrd:
             ({"space": "scanner-xyz"}, "space 'scanner-xyz'"),
             ({"sizes": "5 6 3 11"}, "cut short"),
             ({"sizes": "5000 6000 3000 11"}, "GiB"),
+            ({"sizes": "5 6 -3 11"}, "sizes 5 6 -3 11"),
             ({"directions": "(1,0,0) (0,1,0) none none"}, "2 of them in space"),
         ],
     )
     def test_a_header_that_cannot_be_used_is_refused(self, tmp_path, frames, change, said):
         with refused(f"c.seq.nrrd.*{said}"):
             read_cine(self.write(tmp_path / "c.seq.nrrd", frames, **change))
+
+
+class TestMetaImage:
+    @staticmethod
+    def write(path: Path, voxels: np.ndarray, compress: bool = False) -> Path:
+        """Of a 4D cine each frame is placed, then they are joined."""
+        affine = oblique_affine(handedness=1)
+        images = [SimpleITK.GetImageFromArray(frame) for frame in (voxels if voxels.ndim == 4 else [voxels])]
+        for image in images[: len(images) * (voxels.ndim > 2)]:
+            image.SetSpacing([1.25, 1.75, 8.5])
+            image.SetDirection((affine[:3, :3] / [1.25, 1.75, 8.5]).ravel().tolist())
+            image.SetOrigin(affine[:3, 3].tolist())
+        joined = SimpleITK.JoinSeries(images, 0.0, 0.04) if voxels.ndim == 4 else images[0]
+        SimpleITK.WriteImage(joined, str(path), compress)
+        return path
+
+    @pytest.mark.parametrize("compress", [False, True])
+    def test_a_4d_image_is_a_cine_whose_times_have_no_unit(self, tmp_path, frames, compress):
+        cine = read_cine(self.write(tmp_path / "c.mha", frames, compress))
+        np.testing.assert_array_equal(cine.frames, frames)
+        np.testing.assert_allclose(cine.affine, oblique_affine(handedness=1), atol=1e-4)
+        assert not cine.times_known and "0.04 without a unit of time" in cine.remarks[0]
+
+    def test_voxels_in_another_file_and_a_file_cut_short_are_refused(self, tmp_path, frames):
+        path = self.write(tmp_path / "c.mha", frames[0])
+        raw = path.read_bytes()
+        path.write_bytes(raw[:-50])
+        with refused("c.mha is (damaged|cut short)"):
+            read_cine(path)
+        path.write_bytes(raw.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = x.raw"))
+        with refused("c.mha keeps its voxels in another file"):
+            read_cine(path)
+        path.write_bytes(raw.replace(b"DimSize = 5 6 3", b"DimSize = 5000 6000 3000"))
+        with refused("c.mha claims 167.6 GiB"):
+            read_cine(path)
+
+
+class TestFoldersOfFrames:
+    def test_3d_files_are_frames_in_the_order_of_their_numbers(self, tmp_path, frames):
+        for t, frame in enumerate(frames):
+            nifti(tmp_path / f"heart_frame{t + 1}.nii.gz", frame)
+        cine = read_cine(tmp_path)
+        np.testing.assert_array_equal(cine.frames, frames)
+        np.testing.assert_allclose(cine.affine, oblique_affine(), atol=1e-4)
+        assert not cine.times_known and "10 files are the frames" in cine.remarks[0]
+
+    def test_a_number_that_is_missing_is_said(self, tmp_path, frames):
+        for t in (0, 1, 3, 4):
+            nifti(tmp_path / f"f{t}.nii", frames[t])
+        assert "The numbers 2 are missing" in read_cine(tmp_path).remarks[1]
+
+    def test_a_folder_with_one_cine_is_that_cine(self, tmp_path, frames):
+        nifti(tmp_path / "c.nii", frames)
+        (tmp_path / "notes.txt").write_text("seen")
+        np.testing.assert_array_equal(read_cine(tmp_path).frames, frames)
+
+    def test_files_that_are_not_the_frames_of_one_cine_are_refused_and_named(self, tmp_path, frames):
+        nifti(tmp_path / "a_frame1.nii", frames[0])
+        nifti(tmp_path / "a_frame1_gt.nii", frames[0])
+        with refused(r"2 image files that are not the frames of one cine \(a_frame1.*_gt"):
+            read_cine(tmp_path)
+
+    def test_frames_on_other_grids_and_cines_among_frames_are_refused(self, tmp_path, frames):
+        nifti(tmp_path / "f1.nii", frames[0])
+        nifti(tmp_path / "f2.nii", frames[0], np.diag([1.0, 2, 3, 1]))
+        with refused("f2.nii in .* is on another grid"):
+            read_cine(tmp_path)
+        nifti(tmp_path / "f2.nii", frames)
+        with refused("f2.nii has 10 frames; give it alone"):
+            read_cine(tmp_path)
+
+
+class TestSingleImages:
+    def test_a_3d_image_is_one_frame_and_says_so(self, tmp_path, frames):
+        cine = read_cine(nifti(tmp_path / "c.nii", frames[0]))
+        np.testing.assert_array_equal(cine.frames, frames[:1])
+        assert not cine.times_known and list(cine.times) == [0.0] and "single image" in cine.remarks[-1]
+
+    def test_a_2d_image_is_one_slice_of_one_frame(self, tmp_path, frames):
+        for path in (
+            nifti(tmp_path / "c.nii", frames[0, 0]),
+            TestMetaImage.write(tmp_path / "c.mha", frames[0, 0]),
+        ):
+            cine = read_cine(path)
+            np.testing.assert_array_equal(cine.frames, frames[:1, :1])
+            assert "single image" in cine.remarks[-1]
+
+    def test_a_plain_2d_nrrd_is_one_slice_of_one_frame(self, tmp_path, frames):
+        header = b"NRRD0004\ntype: short\ndimension: 2\nsizes: 5 6\nencoding: raw\nendian: little\n\n"
+        (tmp_path / "c.nrrd").write_bytes(header + frames[0, 0].astype("<i2").tobytes())
+        cine = read_cine(tmp_path / "c.nrrd")
+        np.testing.assert_array_equal(cine.frames, frames[:1, :1])
+        assert "taken as 1 mm" in cine.remarks[0]
 
 
 class TestRefusals:

@@ -19,6 +19,7 @@ _TO_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # the usual axis of the hea
 _SHORT_AXIS = np.cos(np.radians(40.0))
 _LONG_AXIS = np.sin(np.radians(20.0))
 _BESIDE_MM = 20.0
+_ALIKE = 2  # times as many frames; perfusion has more
 _FEWEST_PHASES = {"CT": 2, "MR": 8}
 
 
@@ -165,7 +166,7 @@ def _one_technique(first: Series, second: Series) -> bool:
         _body(first.planes[0]) == _body(second.planes[0])
         and all(a.get(keyword) == b.get(keyword) for keyword in same)
         and parallel(first.normal, second.normal)
-        and max(first.frames, second.frames) <= 1.5 * min(first.frames, second.frames)
+        and max(first.frames, second.frames) <= _ALIKE * min(first.frames, second.frames)
     )
 
 

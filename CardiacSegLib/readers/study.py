@@ -81,7 +81,12 @@ class Study:
             taken = f"{_listed(series[0])} was taken"
         else:
             taken = f"{len(series)} of them were put together as one stack of {slices} slices"
-        return [f"{self.path.name} holds {len(self.series)} series; {taken}."]
+        remarks = [f"{self.path.name} holds {len(self.series)} series; {taken}."]
+        in_stack = all(member.in_stack for member in series)
+        left = [s for s in self.series if s.kind is Kind.SHORT_AXIS and in_stack and not s.in_stack]
+        if left:
+            remarks.append(f"Short-axis series of another kind were left out: {', '.join(map(_listed, left))}.")
+        return remarks
 
 
 def read_study(path: str | Path) -> Study:
