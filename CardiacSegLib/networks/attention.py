@@ -12,8 +12,9 @@ from torch import Tensor, nn
 LAYER_SCALE = 0.1
 """Share of the attention in its block's output at first. SwiftFormer's 1e-5 is for trainings of hundreds of epochs."""
 
-SMALLEST_NORM = 1e-6
-"""A norm is never taken for less; half precision knows no 1e-12, and a token of zeros would become 0 / 0."""
+SMALLEST_NORM = 1e-4
+"""A norm is never taken for less, so that a token of zeros stays one. Its reciprocal is still a number in half
+precision, which ends at 65504."""
 
 
 class E2ABlock(nn.Module):
@@ -77,13 +78,14 @@ def global_query(tokens: Tensor, weight: Tensor) -> Tensor:
     number; divided by it, the result does not depend on how large the picture is. The factor 1 / sqrt(d) of eq. 1
     cancels in the normalization.
     """
-    worth = unit((tokens @ weight.to(tokens.dtype)).float(), dim=1) / tokens.shape[1] ** 0.5
-    return (worth.transpose(1, 2).to(tokens.dtype) @ tokens)[:, 0]
+    worth = unit(tokens @ weight.to(tokens.dtype), dim=1)
+    return (worth.transpose(1, 2) @ tokens)[:, 0] / tokens.shape[1] ** 0.5
 
 
 def unit(x: Tensor, dim: int) -> Tensor:
-    """x divided by its Euclidean length along dim, which is computed in single precision."""
-    length = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float32)
+    """x divided by its Euclidean length along dim, which is computed in single precision at least."""
+    precision = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=precision)
     return x * length.clamp(min=SMALLEST_NORM).reciprocal().to(x.dtype)
 
 

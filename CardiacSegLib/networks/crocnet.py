@@ -177,12 +177,12 @@ def halve(inputs: int, outputs: int) -> nn.Sequential:
 def fuse(logits: Tensor) -> Tensor:
     """What the three specialists mean together: probabilities (B, 4, H, W) of background, LV, MYO, RV.
 
-    logits: (B, 3, H, W). The surest specialist wins a pixel if it is sure by more than a half: the background counts
-    as 0.5 before all four are scaled to the sum of 1, which the paper leaves open.
+    logits: (B, 3, H, W). The surest specialist wins a pixel if it is sure by more than a half, which the paper leaves
+    open: the largest of 0.5 for the background and the three sigmoids. Put as logits, of which 0 is the background's,
+    the winner is the same, and the probabilities fall alike on both sides of a border, so that resampling them does not
+    move it.
     """
-    sure = torch.sigmoid(logits.float())
-    four = torch.cat([torch.full_like(sure[:, :1], 0.5), sure], dim=1)
-    return four / four.sum(dim=1, keepdim=True)
+    return F.pad(logits.float(), (0, 0, 0, 0, 1, 0)).softmax(dim=1)
 
 
 def first_masks(logits: Tensor) -> Tensor:

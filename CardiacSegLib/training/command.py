@@ -14,7 +14,7 @@ import torch
 from ..errors import CardiacSegError
 from ..networks.cstm import CSTM
 from ..weights import WeightsCard, read_card, read_weights, save_weights
-from .loop import Report, Settings, fit, place
+from .loop import Report, Settings, fit, leave, place
 from .recipes import Recipe, find_recipe, start_from
 from .sources import DATA_SETS, Licence, read_phantoms, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
@@ -84,10 +84,12 @@ def train(
 
     data: sources as DataSource.parse takes them; exclude: subjects left out; batch: samples per step; imagenet: files
     of a standard ResNet-50 and ResNet-18 for CSTM's size base; start: weights to begin with, as far as they fit.
-    Compact subjects are kept in output and used again.
+    Compact subjects are kept in output and used again. The weights inherit the strictest licence of all these.
     """
     settings = settings or Settings()
     recipe = find_recipe(network, size)
+    if recipe.needs_start and not start:
+        raise CardiacSegError(f"The size {size} of {network} is trained {recipe.needs_start}; give them with --start.")
     sources = [DataSource.parse(text) for text in data]
     output.mkdir(parents=True, exist_ok=True)
     gathered = []
@@ -100,23 +102,36 @@ def train(
     model = recipe.network().to(memory_format=torch.channels_last)
     if imagenet:
         load_imagenet(model, *imagenet)
+    licences = [Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources]
     if start:
-        start_from(model, read_weights(read_card(start)))
+        started = read_card(start)
+        start_from(model, read_weights(started))
+        licences.append(licence_of(started))
     part, loss = recipe.trained(model), recipe.loss(model, seed)
     averaged = fit(part, recipe.batches(gathered, batch, seed), loss, settings, output, report, resume)
     part.load_state_dict(averaged.state_dict())
-    licence = strictest([Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources])
     card = WeightsCard(
         name=name or f"{network}-{size}",
         network=network,
         size=size,
         data=tuple(f"{s.kind} ({len(subjects)} subjects)" for s, (subjects, _) in zip(sources, gathered, strict=True)),
-        licence=licence.value,
+        licence=strictest(licences).value,
         command=command or shlex.join(["cardiacseg", "train", network, "--size", size]),
         seed=seed,
     )
     path = output / f"{card.name}.safetensors"
-    return save_weights(path, model, card) if place()[0] == 0 else path
+    if place()[0] == 0:
+        save_weights(path, model, card)
+    leave()
+    return path
+
+
+def licence_of(card: WeightsCard) -> Licence:
+    """The licence of weights that a training starts from. Raises CardiacSegError if it is none of the known ones."""
+    known = {licence.value: licence for licence in Licence}
+    if card.licence not in known:
+        raise CardiacSegError(f"The card of {card.name} names a licence that is not known; give weights made here.")
+    return known[card.licence]
 
 
 def cached(output: Path, source: DataSource, recipe: Recipe, seed: int) -> list[Subject]:

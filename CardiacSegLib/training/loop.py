@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import os
 import time
@@ -68,11 +69,13 @@ def fit(
     torchrun, each process takes its own batches and the gradients are averaged; the first process writes.
     """
     rank, world = place()
-    state = State(network.to(settings.device), settings)
+    network = network.to(settings.device)
+    # Before the average is made: this gives all processes the weights of the first.
+    model = DistributedDataParallel(network, find_unused_parameters=True) if world > 1 else network
+    state = State(network, settings)
     checkpoint = output / CHECKPOINT
     if resume and checkpoint.is_file():
         state.load(checkpoint)
-    model = DistributedDataParallel(state.network, find_unused_parameters=True) if world > 1 else state.network
     started = saved = time.monotonic()
     spent, losses = state.seconds, []
     while True:
@@ -101,6 +104,16 @@ def place() -> tuple[int, int]:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def leave() -> None:
+    """Part from the other processes once all are done; one that ends before may take the others with it."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        # What still holds the group, as the wrapper of a trained network does, would let it outlive the interpreter,
+        # which ends the process with an abort.
+        gc.collect()
+        distributed.destroy_process_group()
 
 
 def agreed(seconds: float, world: int) -> float:

@@ -25,7 +25,8 @@ class Recipe:
     """How a network of one size is trained.
 
     spacing_mm and crop: pixel size and side in pixels of the compact subjects; batches: of (sources, batch, seed);
-    loss: of (network, seed), the network as it starts; trained: the part of it that learns.
+    loss: of (network, seed), the network as it starts; trained: the part of it that learns; needs_start: which weights
+    it has to start from, where it cannot do without.
     """
 
     network: Callable[[], nn.Module]
@@ -34,6 +35,7 @@ class Recipe:
     batches: Callable[[Sources, int, int], Batches]
     loss: Callable[[nn.Module, int], Loss]
     trained: Callable[[nn.Module], nn.Module] = lambda network: network
+    needs_start: str = ""
 
 
 def memory_recipe(size: str) -> Recipe:
@@ -79,6 +81,7 @@ def crocnet_recipe(size: str) -> Recipe:
         lambda sources, batch, seed: slice_batches(sources, batch, PICTURE, seed),
         lambda network, seed: SecondStageLoss(network.first, CROP, seed) if config.refine else FirstStageLoss(),
         lambda network: network.second if config.refine else network,
+        "on top of weights of the size stage1" if config.refine else "",
     )
 
 

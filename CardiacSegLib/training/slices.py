@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import CardiacSegError
 from ..networks.crocnet import STRUCTURES, E2AUNet, first_masks
 from .augmentation import Augmentation
 from .losses import dice_loss
@@ -33,10 +34,15 @@ def slice_batches(
     """The batch of a number: slices anywhere in the stack, the heart anywhere near the middle of the picture.
 
     sources: lists of compact subjects, each with its share. Only frames in which all structures are labelled are used.
-    Every other slice is one at the end of a structure, where most errors are made.
+    Two slices in five are drawn at the end of a structure, where most errors are made. Raises CardiacSegError where no
+    subject is left.
     """
     usable = [([s for s in subjects if fully_labelled(s)], share) for subjects, share in sources]
     usable = [(subjects, share) for subjects, share in usable if subjects]
+    if not usable:
+        raise CardiacSegError(
+            "No subject has LV, MYO and RV labelled in one frame; add data that does, e.g. phantom=24."
+        )
     augment = Augmentation(size, shift=0.25)
 
     def draw(number: int) -> SliceBatch:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from ..atomic import atomic_path
 from ..errors import CardiacSegError
 
 
@@ -94,7 +95,9 @@ def save_subjects(path: Path, subjects: Iterable[Subject]) -> None:
             arrays[f"image_{s}_{v}"], arrays[f"labels_{s}_{v}"] = volume.image, volume.labels
             entry["volumes"].append([volume.phase, list(volume.labelled), list(volume.pixel_mm)])
         index.append(entry)
-    np.savez_compressed(path, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
+    # Several processes of one training may write the same file, and a training may be stopped while it is written.
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
 
 
 def load_subjects(path: Path) -> list[Subject]:
