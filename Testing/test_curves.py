@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from CardiacSegLib.cine import Patient, Segmentation, Status
-from CardiacSegLib.measures.curves import VentricleCurve, known_volumes, ventricle_curve
+from CardiacSegLib.measures.curves import VentricleCurve, known_curves, ventricle_curve
 from CardiacSegLib.measures.norms import NORMS, compare_with_norms
 from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import Phantom, beating_heart
@@ -97,11 +97,11 @@ class TestRates:
     @pytest.mark.parametrize("fraction", [35.0, 55.0, 70.0])
     def test_the_phantoms_masks_give_the_rates_of_its_true_volumes(self, fraction):
         heart = study(fraction)
-        for name, value in (("LV", 1), ("RV", 3)):
+        for name in ("LV", "RV"):
             true, lv = heart.volumes_ml[name], heart.volumes_ml["LV"]
             phases = {"ed": int(lv.argmax()), "es": int(lv.argmin())}
             expected = ventricle_curve(true, heart.cine.times, **phases)
-            found = ventricle_curve(known_volumes(heart.truth, value), heart.cine.times, **phases)
+            found = ventricle_curve(known_curves(heart.truth)[name], heart.cine.times, **phases)
             for field in ("peak_ejection_rate_ml_per_s", "peak_filling_rate_ml_per_s", "time_to_smallest_ms"):
                 assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=0.02), (name, field)
 
@@ -111,8 +111,9 @@ class TestRates:
             ({"times": None}, "The times of the frames are not known."),
             ({"volumes": np.full(25, np.nan)}, "It is not segmented."),
             ({"volumes": np.where(np.arange(25) == 3, np.nan, 100.0)}, "It is segmented in 24 of 25 frames"),
+            ({"volumes": np.where(np.arange(25) == 3, 0.0, 100.0)}, "It is segmented in 24 of 25 frames"),
             ({"es": None}, "End-diastole and end-systole are not both known."),
-            ({"volumes": np.arange(9.0), "times": np.arange(9.0)}, "Rates need at least 12 frames."),
+            ({"volumes": np.arange(1.0, 10.0), "times": np.arange(9.0)}, "Rates need at least 12 frames."),
         ],
     )
     def test_where_something_is_missing_there_is_no_rate_but_the_reason(self, change, reason):
@@ -126,8 +127,8 @@ class TestRates:
         labels = np.zeros((3, 1, 4, 4), np.uint8)
         labels[:2, 0, 1:3, 1:3] = 1
         status = np.array([[Status.PREDICTED], [Status.EMPTY], [Status.PREDICTED]], np.uint8)
-        found = known_volumes(Segmentation(labels, status, np.diag([10.0, 10.0, 10.0, 1.0])), 1)
-        np.testing.assert_allclose(found, [4, np.nan, np.nan])
+        found = known_curves(Segmentation(labels, status, np.diag([10.0, 10.0, 10.0, 1.0])))["LV"]
+        np.testing.assert_allclose(found, [4, np.nan, 0])
 
 
 class TestNorms:

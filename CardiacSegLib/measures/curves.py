@@ -33,13 +33,16 @@ class VentricleCurve:
     missing: str | None = None
 
 
-def known_volumes(segmentation: Segmentation, value: int) -> np.ndarray:
-    """(T,) ml of the structure with this label value, NaN in frames in which it is not segmented."""
-    names = {structure.value: structure.name for structure in segmentation.structures}
-    if value not in names:
-        return np.full(len(segmentation.labels), np.nan)
-    volumes = volume_curves(segmentation)[names[value]]
-    return np.where((segmentation.status == Status.EMPTY).all(axis=1) | (volumes == 0), np.nan, volumes)
+def known_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
+    """The volumes (T,) in ml of every structure, NaN in frames of which no slice is segmented.
+
+    A structure without a voxel in any frame was not segmented at all: it is NaN throughout.
+    """
+    unknown = (segmentation.status == Status.EMPTY).all(axis=1)
+    return {
+        name: np.where(unknown | (not curve.any()), np.nan, curve)
+        for name, curve in volume_curves(segmentation).items()
+    }
 
 
 def ventricle_curve(
@@ -47,16 +50,16 @@ def ventricle_curve(
 ) -> VentricleCurve:
     """Peak ejection and filling rates of one ventricle.
 
-    volumes: (T,) ml, NaN where not known. times: (T,) ms, None where not known. ed, es: the study's phases. The rate is
-    the slope of a smoothing cubic spline whose stiffness is chosen by generalised cross-validation (Craven and Wahba,
-    Numer Math 1979;31:377) with degrees of freedom counted 1.4 times (Kim and Gu, J R Stat Soc B 2004;66:337): clean
-    curves are followed, and the unrest of masks is not taken for flow. The cycle is closed and as
-    long as the heart rate says, or as if the last interval were like the others where no rate is known; a cine that is
-    more than a tenth shorter or longer than its cycle is not closed. Peak filling is the steepest
-    rise in all of diastole, be it early or of the atrium.
+    volumes: (T,) ml, NaN or 0 where not known. times: (T,) ms, None where not known. ed, es: the study's phases. The
+    rate is the slope of a smoothing cubic spline whose stiffness is chosen by generalised cross-validation (Craven and
+    Wahba, Numer Math 1979;31:377) with degrees of freedom counted 1.4 times (Kim and Gu, J R Stat Soc B 2004;66:337):
+    clean curves are followed, and the unrest of masks is not taken for flow. The cycle is closed and as long as the
+    heart rate says, or as if the last interval were like the others where no rate is known; a cine that is more than a
+    tenth shorter or longer than its cycle is not closed. Peak filling is the steepest rise in all of diastole, be it
+    early or of the atrium.
     """
-    known = np.isfinite(volumes)
-    smallest = int(np.nanargmin(volumes)) if known.sum() > 1 else None
+    known = volumes > 0
+    smallest = int(np.flatnonzero(known)[volumes[known].argmin()]) if known.sum() > 1 else None
     missing = _missing(known, times, ed, es)
     if missing:
         return VentricleCurve(smallest, missing=missing)

@@ -10,7 +10,7 @@ from ..anatomy import LV, RV
 from ..cine import Patient, Segmentation
 from .agreement import apex_first
 from .aha import SegmentTable, segment_wall
-from .curves import VentricleCurve, known_volumes, ventricle_curve
+from .curves import VentricleCurve, known_curves, ventricle_curve
 from .norms import compare_with_norms
 from .volumes import Measures, measure
 
@@ -72,11 +72,13 @@ def measure_study(
     """
     patient = patient or Patient()
     measures = measure(segmentation, patient, times, ed, es)
-    volumes = {structure.name: known_volumes(segmentation, structure.value) for structure in segmentation.structures}
+    volumes = known_curves(segmentation)
+    names = {structure.value: structure.name for structure in segmentation.structures}
     ed, es = measures.ed_frame, measures.es_frame
+    unknown = np.full(len(segmentation.labels), np.nan)
     lv, rv = (
-        ventricle_curve(known_volumes(segmentation, structure.value), times, ed, es, patient.heart_rate_bpm)
-        for structure in (LV, RV)
+        ventricle_curve(volumes.get(names.get(one.value), unknown), times, ed, es, patient.heart_rate_bpm)
+        for one in (LV, RV)
     )
     segments = segment_wall(segmentation, ed, es, insertion_deg)
     conventions = _conventions(segmentation, ed, es)
