@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -15,8 +15,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from .cine import SlicePrediction
+    from .measures.cohort import Agreement
     from .training.loop import Report
     from .weights import WeightsCard
+
+Item = TypeVar("Item")
 
 
 def slices_progress(predictions: Iterable[SlicePrediction], total: int) -> Iterator[SlicePrediction]:
@@ -32,6 +35,13 @@ def slices_progress(predictions: Iterable[SlicePrediction], total: int) -> Itera
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(predictions, total=total)
     print(f"Segmented {total} slices in {time.perf_counter() - began:.1f} s.", file=sys.stderr)
+
+
+def studies_progress(studies: Sequence[Item]) -> Iterator[Item]:
+    """Pass the studies on, with a bar on a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        yield from progress.track(studies, description="Measuring")
 
 
 @contextmanager
@@ -67,6 +77,7 @@ _ROWS = {
     "lv_massi_g_per_m2": "LV mass by body surface area (g/m²)",
     "rv_edvi_ml_per_m2": "RV EDV by body surface area (ml/m²)",
     "rv_esvi_ml_per_m2": "RV ESV by body surface area (ml/m²)",
+    "lv_mid_wall_ed_mm": "LV wall, mean of the middle at ED (mm)",
     "ed_frame": "End-diastolic frame",
     "es_frame": "End-systolic frame",
 }
@@ -112,6 +123,18 @@ def show_agreement(rows: list[dict]) -> None:
             whole = [_number(found[structure, "all"][name], 3 if name == "dice" else 1) for name in METRICS]
             parts = [_number(found[structure, region]["dice"], 3) for region in ("base", "mid", "apex")]
             table.add_row(title, structure, *whole, *parts)
+    _print(table)
+
+
+def show_cohorts(rows: list[Agreement]) -> None:
+    """A line for every measure of the table of one study; rates and segments stay in the file."""
+    table = _table("Measure", "n", "Mean A", "Mean B", "Bias A - B", "Limits of agreement", "r")
+    for row in rows:
+        if row.measure not in _ROWS:
+            continue
+        limits = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
+        means = [_number(value) for value in (row.mean_a, row.mean_b, row.bias)]
+        table.add_row(_ROWS[row.measure], str(row.n), *means, limits, _number(row.r, 3))
     _print(table)
 
 
