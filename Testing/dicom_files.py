@@ -120,7 +120,7 @@ def single(scan: Scan, t: int, z: int, **changes) -> Dataset:
     count, slices = scan.frames.shape[:2]
     data.InstanceNumber = (count - t) * slices - z
     if scan.modality == "MR":
-        data.TriggerTime, data.HeartRate = float(scan.times[t]), 75
+        data.TriggerTime, data.HeartRate, data.CardiacNumberOfImages = float(scan.times[t]), 75, count
     data.PixelData = scan.frames[t, z].astype("<u2").tobytes()
     return finished(data, {**scan.extra, **changes})
 

@@ -452,6 +452,15 @@ class TestAnnotation:
         np.testing.assert_array_equal(status[2], Status.PREDICTED)
         assert status.sum() == 4
 
+    def test_a_frame_with_a_part_of_the_stack_is_not_taken_as_segmented(self, tmp_path):
+        mask = np.zeros((4, 8, 7, 9), np.uint8)
+        mask[0, 1:7] = mask[1, 2:5] = mask[2, 3] = mask[3, [1, 2, 5, 6]] = 1
+        path = nifti(tmp_path / "s.nii", mask)
+        status = read_segmentation(path).status
+        assert (status == Status.PREDICTED).sum(axis=1).tolist() == [8, 8, 1, 4]
+        cine = Cine(np.zeros((4, 8, 7, 9), np.int16), read_segmentation(path).affine, np.arange(4.0))
+        np.testing.assert_array_equal(read_segmentation(path, cine=cine).status, status)
+
     def test_overlapping_segments_of_slicer_are_refused(self, tmp_path, oblique_cine):
         write_cine(oblique_cine, tmp_path / "c.seq.nrrd")
         header, body = (tmp_path / "c.seq.nrrd").read_bytes().split(b"\n\n", 1)

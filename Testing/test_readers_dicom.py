@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from dicom_files import (
     SPACING,
     Scan,
@@ -27,6 +28,7 @@ from dicom_files import (
 from test_readers import refused
 
 from CardiacSegLib.readers import read_cine
+from CardiacSegLib.writers.images import write_cine
 
 SCAN = Scan()
 FRAMES = SCAN.frames
@@ -193,6 +195,20 @@ class TestOtherFiles:
         with refused("c.dcm in .* is a color image"):
             read_cine(tmp_path / "d")
 
+    @pytest.mark.parametrize("name", ["cine.dcm", "IM0001"])
+    def test_one_file_with_all_frames_can_be_given_by_itself(self, tmp_path, name):
+        np.testing.assert_array_equal(read_cine(save(enhanced(SCAN), tmp_path / name)).frames, FRAMES)
+
+    def test_a_dicomdir_stands_for_the_files_beside_it(self, tmp_path):
+        write(SCAN, tmp_path / "IMAGES")
+        index = save(single(SCAN, 0, 0, Modality=None), tmp_path / "DICOMDIR")
+        np.testing.assert_array_equal(read_cine(index).frames, FRAMES)
+
+    def test_an_image_type_of_one_word_is_a_word(self, tmp_path):
+        folder = write(SCAN, tmp_path / "d", skip=((0, 0),))
+        save(single(SCAN, 0, 0, ImageType="PRIMARY"), folder / "odd.dcm")
+        np.testing.assert_array_equal(read_cine(folder).frames, FRAMES)
+
 
 class TestArchives:
     def test_a_zip_reads_like_the_folder_and_leaves_nothing_on_the_disk(self, tmp_path):
@@ -239,6 +255,17 @@ class TestArchives:
     @pytest.mark.parametrize("name", ["Müller, Jürgen (1)", "心臓 映画", "x" * 250])
     def test_paths_with_spaces_umlauts_cjk_and_250_characters_are_read(self, tmp_path, name):
         np.testing.assert_array_equal(read_cine(write(SCAN, tmp_path / name)).frames, FRAMES)
+
+    @pytest.mark.parametrize("name", ["Müller, Jürgen (1)", "心臓 映画", "x" * 240])
+    @pytest.mark.parametrize("ending", [".nii.gz", ".seq.nrrd", ".mha"])
+    def test_image_files_of_such_names_are_read(self, tmp_path, name, ending):
+        cine = read_cine(write(SCAN, tmp_path / "d"))
+        path = tmp_path / f"{name}{ending}"
+        if ending == ".mha":
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(cine.frames[0]), str(path))
+        else:
+            write_cine(cine, path)
+        np.testing.assert_array_equal(read_cine(path).frames[0], cine.frames[0])
 
 
 class TestWhatDoesNotBelong:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..cine import Cine
 from .annotation import read_annotation, read_labels, read_segmentation
+from .archive import holds_dicom
 from .frames import frame_files, read_frames
 from .image import Image, opening, read_cine_image, read_image
 
@@ -17,7 +18,7 @@ __all__ = ["Image", "read_annotation", "read_cine", "read_image", "read_labels",
 
 
 def read_cine(path: str | Path) -> Cine:
-    """Read a cine from an image file, or from a folder or .zip of DICOM files or of 3D images, one a frame.
+    """Read a cine from an image or DICOM file, or from a folder or .zip of DICOM files, or a folder of 3D frames.
 
     Of a study with many series this is its short-axis stack, put together from base to apex. A single image comes as
     one frame. What is odd about it stands in its remarks. Raises CardiacSegError, one sentence that names the file and
@@ -27,12 +28,12 @@ def read_cine(path: str | Path) -> Cine:
     with opening(path):
         if path.is_dir() and (files := frame_files(path)):
             return read_frames(path, files)
-        several = path.is_dir() or path.suffix.lower() == ".zip"
-    return read_study(path).stack() if several else read_cine_image(path)
+        dicom = holds_dicom(path)
+    return read_study(path).stack() if dicom else read_cine_image(path)
 
 
 def read_study(path: str | Path) -> Study:
-    """Read what a folder or .zip of DICOM files holds: its series with their kinds, the stack and long-axis cines.
+    """Read what a DICOM file, or a folder or .zip of them, holds: series with kinds, the stack, long-axis cines.
 
     Raises CardiacSegError if there are no images, if one is damaged, or if they are of several patients.
     """

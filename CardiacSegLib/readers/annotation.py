@@ -79,15 +79,25 @@ def read_annotation(
     return Segmentation(labels, status, cine.affine.copy(), _structures(labels))
 
 
-def read_segmentation(path: str | Path, label_map: str | Mapping[int, int] = "native") -> Segmentation:
-    """Read a mask as the result of an engine: every slice of a frame with any label has the status PREDICTED.
+def read_segmentation(
+    path: str | Path, label_map: str | Mapping[int, int] = "native", cine: Cine | None = None
+) -> Segmentation:
+    """Read a mask as a result: every slice of a frame that is segmented has the status PREDICTED.
 
-    Raises CardiacSegError if it cannot be read or holds a label value that the label_map does not know.
+    A frame is taken as segmented where its slices with a label are one unbroken stack of at least half as many as in
+    the fullest frame; in others only the slices with a label are PREDICTED, the rest is EMPTY. cine: turn the mask to
+    its grid. Raises CardiacSegError as read_annotation, or read_labels and to_native, do.
     """
-    labels, affine, _ = read_labels(path)
-    labels = to_native(labels, label_map, str(path))
-    status = np.zeros(labels.shape[:2], np.uint8)
-    status[labels.any(axis=(1, 2, 3))] = Status.PREDICTED
+    if cine is not None:
+        labels, affine = read_annotation(path, cine, label_map=label_map).labels, cine.affine.copy()
+    else:
+        labels, affine, _ = read_labels(path)
+        labels = to_native(labels, label_map, str(path))
+    drawn = labels.any(axis=(2, 3))
+    count = drawn.sum(axis=1)
+    unbroken = (np.diff(drawn.astype(np.int8), axis=1, prepend=0, append=0) != 0).sum(axis=1) == 2
+    whole = unbroken & (2 * count >= count.max())
+    status = np.where(drawn | whole[:, None], Status.PREDICTED, Status.EMPTY).astype(np.uint8)
     return Segmentation(labels, status, affine, _structures(labels))
 
 

@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip, the latter read where it lies and never unpacked to the disk."""
+"""The DICOM files of a folder, of a zip, which is never unpacked to the disk, or one file by itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .image import MAX_BYTES
 
 _MAX_FILES = 100_000
 _MAX_RATIO = 200  # of sizes; what deflate makes of images is below 20, of nothing but zeros 1030
+_MAGIC, _INDEX = b"DICM", "DICOMDIR"
 _SMALL = 64 * 1024**2
 
 
@@ -45,17 +46,32 @@ class Member:
         return archive.open(entry)
 
 
+def holds_dicom(path: Path) -> bool:
+    """Whether a path is a folder, a zip or a DICOM file, which `members` reads."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == _MAGIC
+
+
 @contextmanager
 def members(path: Path) -> Iterator[list[Member]]:
     """The files in the folder or zip, by name; hidden ones and what an operating system leaves behind are passed over.
 
+    Of a DICOMDIR these are the files beside it.
+
     Raises CardiacSegError for a zip that is none, encrypted, unpacks to too much, or names files outside itself.
     """
+    if path.name.upper() == _INDEX:
+        path = path.parent
     if path.is_dir():
         os.listdir(path)  # rglob keeps silent about a folder that may not be read
         files = sorted(file for file in path.rglob("*") if file.is_file())
         found = [Member(str(file.relative_to(path)), file.stat().st_size, file) for file in files]
         yield [member for member in found if _wanted(member.name)]
+        return
+    if path.suffix.lower() != ".zip":
+        yield [Member(path.name, path.stat().st_size, path)]
         return
     try:
         archive = zipfile.ZipFile(path)
@@ -73,7 +89,7 @@ def members(path: Path) -> Iterator[list[Member]]:
 
 def _wanted(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parts) and parts[-1] != "DICOMDIR"
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts) and parts[-1] != _INDEX
 
 
 def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:

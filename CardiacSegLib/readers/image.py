@@ -87,6 +87,11 @@ def check_claim(path: Path, claimed: int, packed: bool = True) -> None:
         )
 
 
+def left_over(extra: bytes | bool) -> tuple[str, ...]:
+    """What to say where voxels are left when all that the header tells of were read: it may tell of too few."""
+    return ("The file holds more voxels than its header tells of; frames or slices may be missing.",) if extra else ()
+
+
 def read_cine_image(path: Path) -> Cine:
     """The cine in an image file; an ACDC `Info.cfg` beside it tells the patient's height and weight."""
     return cine_of(path, read_image(path))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CardiacSegError
-from .image import Image, check_claim
+from .image import Image, check_claim, left_over
 
 _HEADER_BYTES = 1 << 16
 
@@ -37,14 +38,26 @@ def read(path: Path) -> Image:
         bits = SimpleITK.Image([1] * 2, reader.GetPixelID()).GetSizeOfPixelComponent() * 8
         if components != 1 or not 2 <= len(size) <= 4:
             raise CardiacSegError(f"{path} is not a gray-scale image of 2 to 4 dimensions; convert it to one.")
-        check_claim(path, int(np.prod(size, dtype=object)) * bits // 8, packed)
+        claimed = int(np.prod(size, dtype=object)) * bits // 8
+        check_claim(path, claimed, packed)
+        extra = _left_over(path, head.index(b"\n", data_file.start()) + 1, claimed, packed)
         image = reader.Execute()
     except RuntimeError as error:
         raise CardiacSegError(f"{path} is damaged or no MetaImage; copy or export it again.") from error
-    return _image(image)
+    return _image(image, left_over(extra))
 
 
-def _image(image: SimpleITK.Image) -> Image:  # noqa: F821 (imported late, for it is slow)
+def _left_over(path: Path, start: int, claimed: int, packed: bool) -> bool:
+    """Whether more voxels lie behind the header than it claims."""
+    if not packed:
+        return path.stat().st_size > start + claimed
+    with path.open("rb") as file:
+        file.seek(start)
+        unpacked = zlib.decompressobj()
+        return len(unpacked.decompress(file.read(), claimed + 1)) > claimed
+
+
+def _image(image: SimpleITK.Image, remarks: tuple[str, ...]) -> Image:  # noqa: F821 (imported late, for it is slow)
     import SimpleITK
 
     dimension = image.GetDimension()
@@ -52,11 +65,12 @@ def _image(image: SimpleITK.Image) -> Image:  # noqa: F821 (imported late, for i
     voxels = voxels.reshape((1,) * (4 - dimension) + voxels.shape)
     space = min(dimension, 3)
     directions = np.reshape(image.GetDirection(), (dimension, dimension))[:space, :space]
-    affine, remarks = np.eye(4), ()
+    affine = np.eye(4)
     affine[:space, :space] = directions * image.GetSpacing()[:space]
     affine[:space, 3] = image.GetOrigin()[:space]
     if dimension == 2:
-        remarks = ("It is a 2D image; where it lies in the patient is not known, and its thickness is taken as 1 mm.",)
+        flat = "It is a 2D image; where it lies in the patient is not known, and its thickness is taken as 1 mm."
+        remarks = (flat, *remarks)
     reason = "the file does not hold them"
     if dimension == 4:
         reason = f"the header gives a step of {image.GetSpacing()[3]:g} without a unit of time"

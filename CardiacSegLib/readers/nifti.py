@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import CardiacSegError
-from .image import Image, check_claim
+from .image import Image, check_claim, left_over
 
 # fmt: off
 HEADER = np.dtype([
@@ -44,13 +44,13 @@ def read(path: Path) -> Image:
         check_claim(path, size)
         offset = float(header["vox_offset"])
         file.seek(max(int(offset) if 0 < offset < 2**31 else 0, HEADER.itemsize + 4))
-        data = file.read(size)
+        data, extra = file.read(size), file.read(1)
     if len(data) < size:
         raise CardiacSegError(f"{path} is cut short ({len(data)} of {size} bytes of voxels); copy or export it again.")
     voxels = _scaled(np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False), header)
     affine, remarks = _affine(header)
     times, no_times = _times(header, shape[0])
-    return Image(voxels, affine, times, no_times, remarks)
+    return Image(voxels, affine, times, no_times, (*remarks, *left_over(extra)))
 
 
 def _header(path: Path, data: bytes) -> np.void:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CardiacSegError
-from .image import Image, check_claim
+from .image import Image, check_claim, left_over
 
 # fmt: off
 _TYPES = {
@@ -53,7 +53,8 @@ def read(path: Path) -> Image:
             ) from error
         if frame_axis is not None and any(key.startswith("Segment0_") for key in fields):
             raise CardiacSegError(f"{path} holds overlapping segments; export them from 3D Slicer as a label map.")
-        data = _voxels(path, file, fields, int(np.prod(sizes, dtype=object)) * dtype.itemsize)
+        data, extra = _voxels(path, file, fields, int(np.prod(sizes, dtype=object)) * dtype.itemsize)
+    remarks = (*remarks, *extra)
     dtype = dtype.newbyteorder("<" if fields.get("endian", "little") == "little" else ">")
     voxels = np.frombuffer(data, dtype).reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
     if frame_axis is None:
@@ -74,7 +75,8 @@ def _fields(path: Path, file: io.BufferedReader) -> dict[str, str]:
     return fields
 
 
-def _voxels(path: Path, file: io.BufferedReader, fields: dict[str, str], size: int) -> bytes:
+def _voxels(path: Path, file: io.BufferedReader, fields: dict[str, str], size: int) -> tuple[bytes, tuple[str, ...]]:
+    """The voxels, and what to say where more of them are left."""
     encoding = fields.get("encoding", "").lower()
     if "data file" in fields or "datafile" in fields:
         raise CardiacSegError(f"{path} keeps its voxels in another file; save it as one .nrrd file.")
@@ -82,10 +84,10 @@ def _voxels(path: Path, file: io.BufferedReader, fields: dict[str, str], size: i
         raise CardiacSegError(f"{path} has the encoding '{encoding}'; save it with the encoding gzip or raw.")
     check_claim(path, size, packed=encoding != "raw")
     stream = file if encoding == "raw" else gzip.GzipFile(fileobj=file)
-    data = stream.read(size)
+    data, extra = stream.read(size), stream.read(1)
     if len(data) < size:
         raise CardiacSegError(f"{path} is cut short ({len(data)} of {size} bytes of voxels); copy or export it again.")
-    return data
+    return data, left_over(extra)
 
 
 def _affine(fields: dict[str, str], dimension: int) -> tuple[np.ndarray, int | None, tuple[str, ...]]:

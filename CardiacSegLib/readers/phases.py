@@ -37,10 +37,11 @@ def arrange(what: str, levels: list[list[Plane]]) -> Phases:
     key = _key(what, levels)
     ordered = [sorted(level, key=lambda plane: plane.moments[key]) for level in levels]
     count = Counter(map(len, ordered)).most_common(1)[0][0]
-    if key not in _IN_TIME or count == 1:
-        for slice_number, level in enumerate(ordered):
-            if len(level) != count:
-                raise _missing(what, slice_number, len(level), count)
+    counted = key not in _IN_TIME or count == 1
+    for slice_number, level in enumerate(ordered):
+        if len(level) != count and (counted or len(level) < 2):
+            raise _missing(what, slice_number, len(level), count)
+    if counted:
         times, known, remarks = _counted_times(ordered, count)
         return Phases([[[(plane, 1.0)] for plane in level] for level in ordered], times, known, remarks)
     moments = [np.array([plane.moments[key] for plane in level]) for level in ordered]
@@ -146,7 +147,10 @@ def _times(
         )
         remarks = (*remarks, uneven)
     steps = np.diff(times)
-    if known and steps.max() > 1.8 * np.median(steps):
+    said = max((number(level[0].header.get("CardiacNumberOfImages")) or 0 for level in ordered), default=0)
+    if count < said < 2 * count:
+        remarks = (*remarks, f"Frames seem to be missing: the header tells of {said:.0f} in a beat, {count} are here.")
+    elif known and steps.max() > 1.8 * np.median(steps):
         gap = int(steps.argmax())
         remarks = (
             *remarks,

@@ -58,7 +58,7 @@ def _whole(draw: Draw) -> bool:
     plane, header = draw.plane, draw.plane.header
     if draw.warp is not None or draw.weight != 1 or plane.slope % 1 or plane.intercept % 1:
         return False
-    bits, signed = int(header.get("BitsStored") or 16), int(header.get("PixelRepresentation") or 0)
+    bits, signed = header.BitsStored, header.PixelRepresentation
     ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
     return bool((np.abs(ends * plane.slope + plane.intercept + 0.5) < 2**15).all())
 
@@ -68,7 +68,7 @@ def _drawn(stored: np.ndarray, draw: Draw, gain: float, dtype: type, size: tuple
     picture = stored[plane.index]
     if picture.shape != plane.size:
         raise ValueError(f"a picture of {picture.shape}, {plane.size} are said")
-    signed, ceiling = int(header.get("PixelRepresentation") or 0), 2 ** int(header.get("BitsStored") or 16) - 1
+    signed, ceiling = header.PixelRepresentation, 2**header.BitsStored - 1
     if not signed:
         picture = picture & ceiling  # overlays may lie in the bits above
     if header.get("PhotometricInterpretation") == "MONOCHROME1":

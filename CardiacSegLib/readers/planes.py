@@ -20,11 +20,13 @@ _TAGS = [
     "SeriesDescription", "FrameOfReferenceUID", "Manufacturer", "ScanningSequence", "SequenceVariant", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "PixelRepresentation", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SpacingBetweenSlices",
-    "SliceThickness", "RescaleSlope", "RescaleIntercept", "HeartRate", "NominalInterval", "TriggerTime",
-    "NominalPercentageOfCardiacPhase", "TemporalPositionIdentifier", "InstanceNumber", "AcquisitionTime",
-    "FrameTime", "FrameTimeVector", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SliceThickness", "RescaleSlope", "RescaleIntercept", "HeartRate", "CardiacNumberOfImages", "NominalInterval",
+    "TriggerTime", "NominalPercentageOfCardiacPhase", "TemporalPositionIdentifier", "InstanceNumber",
+    "AcquisitionTime", "FrameTime", "FrameTimeVector", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 ]
 # fmt: on
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _PHILIPS_SLOPE = (0x2005, 0x100E)
 PHILIPS_FRAME = (0x2005, 0x140F)
 MOMENTS = ("trigger", "percent", "temporal", "instance", "acquired")
@@ -75,7 +77,7 @@ class Plane:
 
     @property
     def uid(self) -> str:
-        return str(self.header.SOPInstanceUID)
+        return str(self.header.get("SOPInstanceUID", ""))
 
 
 def read_planes(path: Path, files: list[Member]) -> tuple[list[Plane], tuple[str, ...]]:
@@ -85,13 +87,14 @@ def read_planes(path: Path, files: list[Member]) -> tuple[list[Plane], tuple[str
     is no image with a place in space.
     """
     planes: dict[str, list[Plane]] = {}
-    copies, empty, placeless = 0, [], []
+    copies, empty, placeless, nameless = 0, [], [], []
     for member in files:
         if not member.size:
             empty.append(member.name)
             continue
         header = _header(path, member)
         if header is None or header.get("Modality") not in ("MR", "CT"):
+            nameless += [member.name] if header is not None and not header.get("Modality") else []
             continue
         uid = str(header.get("SOPInstanceUID", member.name))
         copies += uid in planes
@@ -103,7 +106,12 @@ def read_planes(path: Path, files: list[Member]) -> tuple[list[Plane], tuple[str
     if not planes:
         raise CardiacSegError(f"{path} holds no MR or CT DICOM image with a position in space; give the cine's folder.")
     remarks = []
-    for names, what in ((empty, "empty files"), (placeless, "images without a position in space")):
+    passed_over = {
+        "empty files": empty,
+        "images without a position in space": placeless,
+        "DICOM files that do not say what they are": nameless,
+    }
+    for what, names in passed_over.items():
         if names:
             remarks.append(f"{len(names)} {what} were passed over, the first is {names[0]}.")
     if copies:
@@ -133,7 +141,7 @@ def _damaged(path: Path, member: Member) -> CardiacSegError:
 
 def _planes(path: Path, member: Member, header: pydicom.Dataset) -> list[Plane]:
     """The planes of one file; none if it has no place in space."""
-    if "MOSAIC" in [str(word).upper() for word in header.get("ImageType") or ()]:
+    if "MOSAIC" in _image_type(header):
         raise CardiacSegError(
             f"{member.name} in {path} is a Siemens mosaic, many slices in one picture without a place of their own; "
             "export the images of single slices."
@@ -153,7 +161,12 @@ def _planes(path: Path, member: Member, header: pydicom.Dataset) -> list[Plane]:
 
 
 def _check_size(path: Path, member: Member, header: pydicom.Dataset) -> None:
-    """Refuse a file that is too small for the pixels it claims, before any memory is taken for them."""
+    """Refuse a file that is too small for the pixels it claims, before any memory is taken for them.
+
+    Raises ValueError where the header does not describe pixels.
+    """
+    if not all(isinstance(header.get(keyword), int) for keyword in _NUMBERS) or not 0 < header.BitsStored <= 32:
+        raise ValueError("the header does not describe pixels")
     rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
     if int(header.get("SamplesPerPixel") or 1) != 1:
         raise CardiacSegError(f"{member.name} in {path} is a color image; give the gray-scale images of the scanner.")
@@ -216,7 +229,7 @@ def place(
     slope = 1.0 if slope is None else slope
     if slope == 0:
         raise ValueError("the rescale slope is 0")
-    words = {str(word).upper() for word in [*(header.get("ImageType") or ()), geometry.get("ComplexImageComponent")]}
+    words = {*_image_type(header), str(geometry.get("ComplexImageComponent", "")).upper()}
     return Plane(
         name,
         index,
@@ -232,6 +245,11 @@ def place(
         thickness=abs(distance) if distance else None,
         phase_image=bool(words & {"P", "PHASE", "PHASE MAP", "VELOCITY"}),
     )
+
+
+def _image_type(header: pydicom.Dataset) -> set[str]:
+    words = header.get("ImageType") or ()
+    return {str(word).upper() for word in ([words] if isinstance(words, str) else words)}
 
 
 def _gain(header: pydicom.Dataset, geometry: pydicom.Dataset, slope: float) -> float:
