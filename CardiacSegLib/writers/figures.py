@@ -87,7 +87,7 @@ def write_overlay(path: str | Path, cine: Cine, segmentation: Segmentation) -> N
     stack allows. cine and segmentation: the same grid. The picture is made narrower than 900 px where the file would
     pass 5 MB. Raises CardiacSegError where the file cannot be written.
     """
-    frames, labels, pixel_mm = _cropped(cine, segmentation)
+    frames, labels, pixel_mm = cropped(cine, segmentation)
     low, high = np.percentile(frames, (1, 99.5))
     greys = np.clip((frames - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
     times = cine.times if cine.times_known else None
@@ -110,7 +110,7 @@ def _caption(frame: int, times: np.ndarray | None) -> str:
     return f"frame {frame}" + ("" if times is None else f"   {times[frame]:.0f} ms")
 
 
-def _cropped(cine: Cine, segmentation: Segmentation) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+def cropped(cine: Cine, segmentation: Segmentation) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """Frames and labels (T, Z, row, column), cut to the masks with a margin and turned to the patient's anatomy."""
     spacing = cine.spacing
     inside = segmentation.labels.any(axis=(0, 1))
