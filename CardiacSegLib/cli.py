@@ -337,6 +337,22 @@ def train(
 
 
 @command
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An image file, or a file, folder or zip of DICOM.")],
+) -> None:
+    """Tell what a study holds and how its cine is read: series, views, what was odd and what was done about it."""
+    from .console import show_cine, show_study
+    from .readers import is_dicom, read_cine, read_study
+
+    if is_dicom(path):
+        study = read_study(path)
+        show_study(study)
+        show_cine(study.stack())
+    else:
+        show_cine(read_cine(path))
+
+
+@command
 def weights() -> None:
     """Show the installed weights: network, data, licence and figures."""
     from .console import show_weights

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .cine import SlicePrediction
+    from .cine import Cine, SlicePrediction
     from .measures.cohort import Agreement
+    from .readers.study import Study
     from .training.loop import Report
     from .weights import WeightsCard
 
@@ -148,3 +150,26 @@ def show_weights(cards: list[WeightsCard]) -> None:
         network = f"{card.network} {card.size}"
         table.add_row(card.name, network, f"{card.parameters:,}", ", ".join(card.data), card.licence, figures)
     _print(table)
+
+
+def show_study(study: Study) -> None:
+    """Show the series of a study with what each of them shows; those with a star make the stack."""
+    table = _table("Series", "", "Shows", "Slices", "Frames", "Description")
+    for column in (table.columns[2], table.columns[5]):
+        column.justify = "left"
+    for series in study.series:
+        number = "" if series.number is None else str(series.number)
+        row = (number, "*" if series.in_stack else "", series.kind.value, str(series.slices), str(series.frames))
+        table.add_row(*row, escape(series.description))
+    _print(table)
+
+
+def show_cine(cine: Cine) -> None:
+    """Show the size, spacing and duration of a cine, and every remark of its reader on a line."""
+    frames, slices, rows, columns = cine.shape
+    spacing = " x ".join(f"{size:.4g}" for size in cine.spacing)
+    step = f", {(cine.times[-1] - cine.times[0]) / (frames - 1):.1f} ms apart" if cine.times_known else ""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{cine.modality}, {slices} slices of {columns} x {rows} pixels, {spacing} mm; {frames} frames{step}")
+    for remark in cine.remarks:
+        console.print(f"- {remark}")

@@ -133,7 +133,7 @@ class TestKinds:
         for number, degrees in enumerate((0, 60)):
             scan = long_axis(self.SAX, degrees, series=f"1.6.{number}", number=number, description=f"view {number}")
             write(scan, tmp_path / "d")
-        with refused(r"2 series, none of them a stack.*'view 0' \(1 slices, 12 frames\), 'view 1'"):
+        with refused(r"2 series, none of them a stack.*'view 0' \(1 slice, 12 frames\), 'view 1'"):
             read_cine(tmp_path / "d")
         assert len(read_study(tmp_path / "d").long_axis()) == 2
 
@@ -149,7 +149,7 @@ class TestKinds:
         write(replace(self.SAX.slice(4), reference="9.9", series="1.9", number=40, description="again"), folder)
         cine = read_cine(folder)
         np.testing.assert_array_equal(cine.frames, self.SAX.frames)
-        assert "left out: 'again' (1 slices, 12 frames)" in cine.remarks[1]
+        assert "left out: 'again' (1 slice, 12 frames)" in cine.remarks[1]
 
     def test_perfusion_in_the_same_place_is_no_part_of_the_stack(self, folder):
         perfusion = Scan(values(40, 3, 8, 6), times=[900.0 * t for t in range(40)], description="perfusion")

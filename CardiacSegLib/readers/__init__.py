@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["Image", "read_annotation", "read_cine", "read_image", "read_labels", "read_segmentation", "read_study"]
 
 
+def is_dicom(path: str | Path) -> bool:
+    """Whether `read_study` reads it: a DICOM file, or a folder or .zip that is no folder of image files.
+
+    Raises CardiacSegError if it does not exist or may not be read.
+    """
+    path = Path(path)
+    with opening(path):
+        return holds_dicom(path) and not (path.is_dir() and frame_files(path))
+
+
 def read_cine(path: str | Path) -> Cine:
     """Read a cine from an image or DICOM file, or from a folder or .zip of DICOM files, or a folder of 3D frames.
 
@@ -25,11 +35,10 @@ def read_cine(path: str | Path) -> Cine:
     the remedy.
     """
     path = Path(path)
+    if is_dicom(path):
+        return read_study(path).stack()
     with opening(path):
-        if path.is_dir() and (files := frame_files(path)):
-            return read_frames(path, files)
-        dicom = holds_dicom(path)
-    return read_study(path).stack() if dicom else read_cine_image(path)
+        return read_frames(path, frame_files(path)) if path.is_dir() else read_cine_image(path)
 
 
 def read_study(path: str | Path) -> Study:

@@ -166,7 +166,7 @@ def _even(what: str, heights: np.ndarray) -> tuple[list[dict[int, float]], list[
     if len(heights) < 3:
         return as_they_are, []
     gaps = np.diff(heights)
-    step = float(np.median(gaps))
+    step = _step(gaps)
     line = np.linspace(heights[0], heights[-1], len(heights))
     if np.abs(heights - line).max() <= max(_OFF_MM, _OFF_SHARE * gaps.mean()):
         return as_they_are, []
@@ -197,6 +197,13 @@ def _even(what: str, heights: np.ndarray) -> tuple[list[dict[int, float]], list[
         f"The slices lie at uneven distances ({gaps.min():.1f} to {gaps.max():.1f} mm); {len(made)} of {count} are "
         "interpolated to even ones."
     ]
+
+
+def _step(gaps: np.ndarray) -> float:
+    """The slice distance: what all gaps are multiples of, or the usual gap if they are none."""
+    times = np.rint(gaps / gaps.min())
+    even = (np.abs(gaps / times - gaps.min()) <= _NEAR * gaps.min()).all()
+    return float(np.mean(gaps / times) if even else np.median(gaps))
 
 
 def _affine(

@@ -150,7 +150,12 @@ def _slices(stack: list[Series]) -> int:
 
 
 def _listed(series: Series) -> str:
-    return f"'{series.description}' ({series.slices} slices, {series.frames} frames)"
+    slices, frames = (f"{count} {what}{'s' * (count != 1)}" for count, what in _counts(series))
+    return f"'{series.description}' ({slices}, {frames})"
+
+
+def _counts(series: Series) -> tuple[tuple[int, str], tuple[int, str]]:
+    return (series.slices, "slice"), (series.frames, "frame")
 
 
 def _patient(planes: list[Plane]) -> Patient:
