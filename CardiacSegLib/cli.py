@@ -15,6 +15,7 @@ import typer
 
 from . import __version__
 from .anatomy import LABEL_MAPS
+from .cli_study import export, report
 from .errors import CardiacSegError
 
 if TYPE_CHECKING:
@@ -139,13 +140,15 @@ def propagate(
     """Carry a few annotated slices over the whole cine.
 
     Writes segmentation.nii.gz (the cine's own grid; 1 LV, 2 myocardium, 3 RV),
-    measures.json, volumes.csv, curve.png and overlay.gif.
-    Annotated slices come out exactly as they went in.
+    measures.json, volumes.csv, curve.png, overlay.gif and study.json, from which
+    'cardiacseg report' and 'export' go on. Annotated slices come out exactly as they went in.
     """
     empty = _slices(annotated_slices)
     from .console import show_measures
     from .measures import measure as measured
     from .readers import read_annotation, read_cine
+    from .study_folder import StudyFolder, write_record
+    from .weights import find_weights
     from .writers.results import complete_folder, write_results
 
     with complete_folder(output) as folder:
@@ -161,6 +164,7 @@ def propagate(
         segmentation = _segment(engine, images, start)
         measures = measured(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, measures, images, truth)
+        write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, "cstm")), output)
     show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
@@ -188,6 +192,8 @@ def segment(
     from .console import show_measures
     from .measures import measure as measured
     from .readers import read_annotation, read_cine
+    from .study_folder import StudyFolder, write_record
+    from .weights import find_weights
     from .writers.results import complete_folder, write_results
 
     with complete_folder(output) as folder:
@@ -200,6 +206,7 @@ def segment(
         segmentation = _segment(method, images, empty_segmentation(images))
         measures = measured(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, measures, images, truth)
+        write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, engine.value)), output)
     show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
@@ -239,10 +246,13 @@ def measure(
     Writes measures.json, volumes.csv and curve.png, and with --cine also
     segmentation.nii.gz (native labels) and overlay.gif.
     """
+    from dataclasses import replace
+
     from .cine import Patient
     from .console import show_measures
     from .measures import measure as measured
     from .readers import read_annotation, read_cine, read_segmentation
+    from .study_folder import StudyFolder, write_record
     from .writers.results import complete_folder, write_results
 
     with complete_folder(output) as folder:
@@ -257,6 +267,9 @@ def measure(
         times = images.times if images and images.times_known else None
         measures = measured(masks, patient, times, ed, es)
         write_results(folder, masks, measures, images)
+        if images and cine:
+            study = StudyFolder(replace(images, patient=patient), masks, cine, None, ed, es)
+            write_record(folder, study, output)
     show_measures(measures.to_dict())
     typer.echo(f"Results: {output}")
 
@@ -359,6 +372,10 @@ def weights() -> None:
     from .weights import installed
 
     show_weights(installed())
+
+
+command(report)
+command(export)
 
 
 if __name__ == "__main__":

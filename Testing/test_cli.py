@@ -24,7 +24,7 @@ from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.weights import installed
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = {"segmentation.nii.gz", "measures.json", "volumes.csv", "curve.png", "overlay.gif"}
+RESULTS = {"segmentation.nii.gz", "measures.json", "volumes.csv", "curve.png", "overlay.gif", "study.json"}
 ACDC_VALUES = np.array([0, 3, 2, 1], np.uint8)
 
 
@@ -105,7 +105,7 @@ def rows_of(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_propagate_writes_the_five_results_and_nothing_else(files: Path, tmp_path: Path, copying: None) -> None:
+def test_propagate_writes_its_results_and_nothing_else(files: Path, tmp_path: Path, copying: None) -> None:
     result = propagate(files, tmp_path / "new" / "folder")
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == RESULTS
