@@ -112,11 +112,17 @@ class TestOneFilePerImage:
         np.testing.assert_array_equal(cine.frames, FRAMES[:, 1:2])
         assert cine.spacing[2] == pytest.approx(6.0) and "taken as 6 mm" in cine.remarks[0]
 
-    def test_velocity_images_beside_the_anatomy_are_left_out_and_said(self, tmp_path):
+    def test_images_that_share_their_trigger_times_are_said_to_be_doubtful(self, tmp_path):
+        cine = read_cine(write(replace(SCAN, times=(0.0, 0.0, 400.0, 400.0)), tmp_path / "d"))
+        np.testing.assert_array_equal(cine.frames, FRAMES[::-1])  # by number
+        assert "the same trigger time" in cine.remarks[0]
+
+    @pytest.mark.parametrize("part", ["P", "VELOCITY MAP", "R", "I"])
+    def test_other_parts_of_the_signal_beside_the_anatomy_are_left_out_and_said(self, tmp_path, part):
         folder = write(SCAN, tmp_path / "d")
         for t in range(4):
             for z in range(3):
-                velocity = single(SCAN, t, z, ImageType=["ORIGINAL", "PRIMARY", "P"], PixelData=bytes(60))
+                velocity = single(SCAN, t, z, ImageType=["ORIGINAL", "PRIMARY", part], PixelData=bytes(60))
                 save(velocity, folder / f"velocity{t}{z}")
         cine = read_cine(folder)
         np.testing.assert_array_equal(cine.frames, FRAMES)

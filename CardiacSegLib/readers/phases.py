@@ -43,6 +43,9 @@ def arrange(what: str, levels: list[list[Plane]]) -> Phases:
             raise _missing(what, slice_number, len(level), count)
     if counted:
         times, known, remarks = _counted_times(ordered, count)
+        if _doubtful(ordered):
+            again = "Several images of a slice have the same trigger time; there may be more than one cine among them."
+            remarks = (again, *remarks)
         return Phases([[[(plane, 1.0)] for plane in level] for level in ordered], times, known, remarks)
     moments = [np.array([plane.moments[key] for plane in level]) for level in ordered]
     cycles = _cycles(key, ordered, moments)
@@ -73,6 +76,12 @@ def _key(what: str, levels: list[list[Plane]]) -> str:
         f"{what} does not say in which order its frames follow (no trigger time or number that tells them apart); "
         "export it again with its header complete."
     )
+
+
+def _doubtful(levels: list[list[Plane]]) -> bool:
+    """Whether trigger times are given, and not only one, but do not tell all frames apart."""
+    given = [{plane.moments["trigger"] for plane in level} - {None} for level in levels]
+    return any(1 < len(moments) < len(level) for moments, level in zip(given, levels, strict=True))
 
 
 def _cycles(key: str, ordered: list[list[Plane]], moments: list[np.ndarray]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 
@@ -110,7 +109,7 @@ def _decoded_by_gdcm(data: pydicom.Dataset) -> np.ndarray:
     bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID
     bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID
     bare.is_little_endian, bare.is_implicit_VR = True, False
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(AttributeError):
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pixels.dcm")
         bare.save_as(path, write_like_original=False)
         reader = SimpleITK.ImageFileReader()

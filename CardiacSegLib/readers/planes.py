@@ -27,6 +27,7 @@ _TAGS = [
 ]
 # fmt: on
 _NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+_NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "VELOCITY", "VELOCITY MAP", "R", "REAL", "I", "IMAGINARY"}
 _PHILIPS_SLOPE = (0x2005, 0x100E)
 PHILIPS_FRAME = (0x2005, 0x140F)
 MOMENTS = ("trigger", "percent", "temporal", "instance", "acquired")
@@ -44,7 +45,8 @@ class Plane:
     pixel's centre. orientation: (2, 3) unit vectors along a row and down a column. spacing: (2,) mm between pixels in
     these directions. moments: a number or None for each of MOMENTS. interval: RR in ms or None. slope, intercept:
     stored value to the value that is meant, which is `gain` times what other images of Philips mean by it.
-    thickness: the distance of slices that the header tells, mm or None.
+    thickness: the distance of slices that the header tells, mm or None. beside: it shows phase, or the real or
+    imaginary part, and not the magnitude that everybody looks at.
     """
 
     file: str
@@ -59,7 +61,7 @@ class Plane:
     intercept: float
     gain: float
     thickness: float | None
-    phase_image: bool
+    beside: bool
 
     @property
     def normal(self) -> np.ndarray:
@@ -243,7 +245,7 @@ def place(
         intercept=intercept or 0.0,
         gain=_gain(header, geometry, slope),
         thickness=abs(distance) if distance else None,
-        phase_image=bool(words & {"P", "PHASE", "PHASE MAP", "VELOCITY"}),
+        beside=bool(words & _NOT_MAGNITUDE),
     )
 
 

@@ -52,7 +52,7 @@ def lay_out(what: str, series: list[Series]) -> Layout:
     """
     apex = towards_apex(series[0].normal)
     normal = series[0].normal if apex is None else apex
-    planes, phase_images = _without_phase_images([plane for member in series for plane in member.planes])
+    planes, beside = _magnitude([plane for member in series for plane in member.planes])
     levels, doubled = _once(what, levels_of(planes, normal), normal)
     _check_levels(what, levels)
     phases = arrange(what, levels)
@@ -69,16 +69,17 @@ def lay_out(what: str, series: list[Series]) -> Layout:
     )
     draws = _draws(phases.slices, slots, warps)
     shape = (len(phases.slices[0]), len(slots), *usual.size)
-    remarks = (*phase_images, *doubled, *thickness, *uneven, *shifted, *phases.remarks)
+    remarks = (*beside, *doubled, *thickness, *uneven, *shifted, *phases.remarks)
     return Layout(shape, affine, phases.times, phases.known, draws, remarks)
 
 
-def _without_phase_images(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
-    """Flow studies keep an image of velocities beside each one of the heart."""
-    magnitude = [plane for plane in planes if not plane.phase_image]
+def _magnitude(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
+    """Without the images of velocity, phase, real or imaginary part that stand beside those of the magnitude."""
+    magnitude = [plane for plane in planes if not plane.beside]
     if not magnitude or len(magnitude) == len(planes):
         return planes, []
-    return magnitude, [f"{len(planes) - len(magnitude)} phase images (velocities) were left out."]
+    left_out = len(planes) - len(magnitude)
+    return magnitude, [f"{left_out} phase images (velocities, real or imaginary parts) were left out."]
 
 
 def _once(what: str, levels: list[list[Plane]], normal: np.ndarray) -> tuple[list[list[Plane]], list[str]]:
