@@ -78,7 +78,7 @@ def members(path: Path) -> Iterator[list[Member]]:
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CardiacSegError(f"{path} is not a zip file, or a damaged one; make or copy it again.") from error
     with archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if entry.filename and not entry.is_dir()]
         _check(path, entries)
         found = [Member(entry.filename, entry.file_size, (archive, entry)) for entry in entries]
         try:
@@ -89,7 +89,7 @@ def members(path: Path) -> Iterator[list[Member]]:
 
 def _wanted(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parts) and parts[-1] != _INDEX
+    return bool(parts) and not any(part.startswith(".") or part == "__MACOSX" for part in parts) and parts[-1] != _INDEX
 
 
 def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:

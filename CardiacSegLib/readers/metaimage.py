@@ -36,7 +36,7 @@ def read(path: Path) -> Image:
         reader.ReadImageInformation()
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         bits = SimpleITK.Image([1] * 2, reader.GetPixelID()).GetSizeOfPixelComponent() * 8
-        if components != 1 or not 2 <= len(size) <= 4:
+        if components != 1 or not 2 <= len(size) <= 4 or min(size) < 1:
             raise CardiacSegError(f"{path} is not a gray-scale image of 2 to 4 dimensions; convert it to one.")
         claimed = int(np.prod(size, dtype=object)) * bits // 8
         check_claim(path, claimed, packed)

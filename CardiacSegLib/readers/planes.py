@@ -217,6 +217,29 @@ def place(
 
     Raises ValueError if they describe no plane in space.
     """
+    slope, intercept = number(geometry.get("RescaleSlope")), number(geometry.get("RescaleIntercept"))
+    slope = 1.0 if slope is None else slope
+    if slope == 0:
+        raise ValueError("the rescale slope is 0")
+    distance = number(geometry.get("SpacingBetweenSlices")) or number(geometry.get("SliceThickness"))
+    words = {*_image_type(header), str(geometry.get("ComplexImageComponent", "")).upper()}
+    return Plane(
+        name,
+        index,
+        header,
+        *_geometry(geometry),
+        moments=dict(moments),
+        interval=interval if interval and interval > 0 else None,
+        slope=slope,
+        intercept=intercept or 0.0,
+        gain=_gain(header, geometry, slope),
+        thickness=abs(distance) if distance else None,
+        beside=bool(words & _NOT_MAGNITUDE),
+    )
+
+
+def _geometry(geometry: pydicom.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Position, orientation and spacing of a plane."""
     orientation = np.array(geometry.ImageOrientationPatient, float).reshape(2, 3)
     position = np.array(geometry.ImagePositionPatient, float)
     spacing = np.array(geometry.PixelSpacing, float)[::-1]  # the standard names that between rows first
@@ -226,27 +249,7 @@ def place(
         raise ValueError("the orientation or position describes no plane")
     if spacing.shape != (2,) or not (np.isfinite(spacing).all() and (spacing > 0.01).all() and (spacing < 100).all()):
         raise ValueError("the pixel spacing describes no pixels")
-    distance = number(geometry.get("SpacingBetweenSlices")) or number(geometry.get("SliceThickness"))
-    slope, intercept = number(geometry.get("RescaleSlope")), number(geometry.get("RescaleIntercept"))
-    slope = 1.0 if slope is None else slope
-    if slope == 0:
-        raise ValueError("the rescale slope is 0")
-    words = {*_image_type(header), str(geometry.get("ComplexImageComponent", "")).upper()}
-    return Plane(
-        name,
-        index,
-        header,
-        position,
-        orientation / lengths[:, None],
-        spacing,
-        dict(moments),
-        interval=interval if interval and interval > 0 else None,
-        slope=slope,
-        intercept=intercept or 0.0,
-        gain=_gain(header, geometry, slope),
-        thickness=abs(distance) if distance else None,
-        beside=bool(words & _NOT_MAGNITUDE),
-    )
+    return position, orientation / lengths[:, None], spacing
 
 
 def _image_type(header: pydicom.Dataset) -> set[str]:
