@@ -51,7 +51,7 @@ def ventricle_curve(
     """Peak ejection and filling rates of one ventricle.
 
     volumes: (T,) ml, NaN or 0 where not known. times: (T,) ms, None where not known. ed, es: the study's phases. The
-    rate is the slope of a smoothing cubic spline whose stiffness is chosen by generalised cross-validation (Craven and
+    rate is the slope of a smoothing cubic spline whose stiffness is weighed by generalised cross-validation (Craven and
     Wahba, Numer Math 1979;31:377) with degrees of freedom counted 1.4 times (Kim and Gu, J R Stat Soc B 2004;66:337):
     clean curves are followed, and the unrest of masks is not taken for flow. The cycle is closed and as long as the
     heart rate says, or as if the last interval were like the others where no rate is known; a cine that is more than a
@@ -100,13 +100,14 @@ def _smooth(volumes: np.ndarray, times: np.ndarray, cycle: float | None) -> Cubi
     """The smoothing spline in ml over ms, periodic where the cycle (ms) is closed, natural where it is None."""
     roughness = _roughness(times, cycle)
     weights, modes = np.linalg.eigh(roughness)
-    weights, parts, count = weights.clip(0), modes.T @ volumes, len(volumes)
-    best, smooth = np.inf, volumes
-    for stiffness in np.logspace(-4, 12, 161) / np.trace(roughness):
-        kept = 1 / (1 + stiffness * weights)
-        freedom = _CAUTION * kept.sum()
-        if freedom < count and (score := (((1 - kept) * parts) ** 2).sum() / (count - freedom) ** 2) < best:
-            best, smooth = score, modes @ (kept * parts)
+    parts, count = modes.T @ volumes, len(volumes)
+    kept = 1 / (1 + np.outer(np.logspace(-4, 12, 161) / np.trace(roughness), weights.clip(0)))
+    left = count - _CAUTION * kept.sum(axis=1)
+    kept, left = kept[left > 0], left[left > 0]
+    scores = (((1 - kept) * parts) ** 2).sum(axis=1) / left**2 + 1e-12  # ml squared, so that none is 0
+    # All stiffnesses count by their likelihood: the best one alone can jump when a voxel changes.
+    share = (scores.min() / scores) ** (count / 2)
+    smooth = modes @ (share @ kept / share.sum() * parts)
     if cycle is None:
         return CubicSpline(times, smooth)
     return CubicSpline(np.append(times, times[0] + cycle), np.append(smooth, smooth[0]), bc_type="periodic")
