@@ -149,7 +149,7 @@ def tell_card(weights: str, told: dict[str, float], cases: list[Case]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", nargs="*", default=[card.name for card in installed()])
+    parser.add_argument("--weights", nargs="*", default=[c.name for c in installed() if c.network == "cstm"])
     parser.add_argument("--write", action="store_true", help="write docs/results.md, the README and the cards")
     arguments = parser.parse_args()
     cases = validation_cases()
