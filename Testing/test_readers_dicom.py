@@ -167,6 +167,7 @@ class TestOtherFiles:
         np.testing.assert_array_equal(cine.frames, FRAMES.astype(int) - 1024)
         np.testing.assert_allclose(cine.times, [0, 250, 500, 750])
         assert cine.modality == "CT" and cine.times_known and cine.frames.dtype == np.int16
+        assert "4 series are the phases of one cine" in cine.remarks[0]
 
     def test_gated_ct_in_one_series_and_without_a_heart_rate_has_frames_in_order_and_no_times(self, tmp_path):
         for t in range(4):

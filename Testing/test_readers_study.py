@@ -137,6 +137,17 @@ class TestKinds:
             read_cine(tmp_path / "d")
         assert len(read_study(tmp_path / "d").long_axis()) == 2
 
+    @pytest.mark.parametrize("steep", [-28, 28])
+    def test_without_a_stack_the_views_are_told_from_the_line_that_they_share(self, tmp_path, steep):
+        affine, angle = base_to_apex(), np.radians(steep)
+        turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+        affine[:3, :3] = turn @ affine[:3, :3]
+        for number, degrees in enumerate((2, 57, 119)):
+            scan = long_axis(replace(self.SAX, affine=affine), degrees, series=f"1.6.{number}", number=number)
+            write(scan, tmp_path / "d")
+        kinds = [series.kind for series in read_study(tmp_path / "d").series]
+        assert kinds == [Kind.TWO_CHAMBER, Kind.FOUR_CHAMBER, Kind.THREE_CHAMBER]
+
     def test_a_gated_ct_is_a_volume_over_time(self, tmp_path):
         affine = np.diag([2.0, 2.0, 2.0, 1.0])
         ct = Scan(values(10, 6), affine, [10.0 * t for t in range(10)], modality="CT")

@@ -177,9 +177,9 @@ def towards_apex(normal: np.ndarray) -> np.ndarray | None:
 
 
 def classified(found: list[Series], stack: list[Series]) -> list[Series]:
-    """The series with their kinds; the axis of the heart is the stack's normal, or the usual one without a stack."""
+    """The series with their kinds; the axis of the heart is the stack's normal, else the line that its views share."""
     own_axis = towards_apex(stack[0].normal) if stack else None
-    axis = _TO_APEX if own_axis is None else own_axis
+    axis = _shared_line(found) if own_axis is None else own_axis
     kinds = [_kind(series, axis, own_axis is not None) for series in found]
     beside = _beside_the_ventricle(found, kinds, axis)
     return [
@@ -188,6 +188,16 @@ def classified(found: list[Series], stack: list[Series]) -> list[Series]:
         )
         for index, (series, kind) in enumerate(zip(found, kinds, strict=True))
     ]
+
+
+def _shared_line(found: list[Series]) -> np.ndarray:
+    """The direction that single planes over time share, towards the apex; the usual axis if no heart lies like that."""
+    normals = [series.normal for series in found if series.over_time and series.slices == 1]
+    normals = [normal for normal in normals if towards_apex(normal) is None]
+    if not any(not parallel(normals[0], normal) for normal in normals):
+        return _TO_APEX
+    shared = towards_apex(np.linalg.svd(np.array(normals))[2][2])
+    return _TO_APEX if shared is None else shared
 
 
 def _kind(series: Series, axis: np.ndarray, known: bool) -> Kind:

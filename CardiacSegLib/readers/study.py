@@ -75,13 +75,15 @@ class Study:
 
     def _choice(self, series: tuple[Series, ...], slices: int) -> list[str]:
         """What to say about which of several series these are."""
+        phases = len({str(plane.header.get("SeriesInstanceUID", "")) for plane in series[0].planes})
+        joined = [f"{phases} series are the phases of one cine and were put together."] if phases > 1 else []
         if len(self.series) == 1:
-            return []
+            return joined
         if len(series) == 1:
             taken = f"{_listed(series[0])} was taken"
         else:
             taken = f"{len(series)} of them were put together as one stack of {slices} slices"
-        remarks = [f"{self.path.name} holds {len(self.series)} series; {taken}."]
+        remarks = [*joined, f"{self.path.name} holds {len(self.series)} series; {taken}."]
         in_stack = all(member.in_stack for member in series)
         left = [s for s in self.series if s.kind is Kind.SHORT_AXIS and in_stack and not s.in_stack]
         if left:
