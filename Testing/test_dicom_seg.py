@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import dicom_files
 import numpy as np
 import pydicom
 import pytest
@@ -60,6 +61,22 @@ def masks_by_image(path: Path) -> dict[tuple[str, str], np.ndarray]:
         number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         masks[str(image), labels[number]] = pixel.astype(bool)
     return masks
+
+
+def masks_by_place(data: pydicom.Dataset, cine: Cine, structures: tuple[Structure, ...]) -> np.ndarray:
+    """(Z, Y, X) labels on the cine's grid, each plane put where its position says."""
+    values = {s.name: s.value for s in structures}
+    numbers = {int(segment.SegmentNumber): values[str(segment.SegmentLabel)] for segment in data.SegmentSequence}
+    labels = np.zeros(cine.shape[1:], np.uint8)
+    pixels = data.pixel_array.reshape(-1, data.Rows, data.Columns)
+    for pixel, group in zip(pixels, data.PerFrameFunctionalGroupsSequence, strict=True):
+        corner = np.array([*group.PlanePositionSequence[0].ImagePositionPatient, 1.0], float)
+        index = np.linalg.solve(cine.affine, corner)
+        assert np.allclose(index[:3], np.round(index[:3]), atol=1e-3)
+        labels[round(index[2])][pixel.astype(bool)] = numbers[
+            int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        ]
+    return labels
 
 
 def validator_errors(path: Path) -> list[str]:
@@ -180,7 +197,7 @@ def test_headers_that_anonymisers_broke_are_mended(study, tmp_path):
         folder = write_dicom(study.cine, tmp_path / "images", **broken)
         for path in folder.iterdir():
             data = pydicom.dcmread(path)
-            for keyword in ("AccessionNumber", "StudyID", "ReferringPhysicianName", "PatientSex"):
+            for keyword in ("AccessionNumber", "StudyID", "ReferringPhysicianName", "PatientSex", "SliceThickness"):
                 delattr(data, keyword)
             data.save_as(path)
         cine = read_cine(folder)
@@ -220,14 +237,27 @@ def test_images_that_nothing_can_refer_to_are_refused(study, tmp_path, keyword):
         read_source(folder, study.cine)
 
 
-def test_multi_frame_images_are_refused_until_they_can_be_referred_to(study, tmp_path):
-    folder = Path(shutil.copytree(study.folder, tmp_path / "images"))
-    path = sorted(folder.iterdir())[5]
-    data = pydicom.dcmread(path)
-    data.NumberOfFrames = 2
-    data.save_as(path)
-    with pytest.raises(CardiacSegError, match="multi-frame"):
-        read_source(folder, study.cine)
+@pytest.mark.parametrize("per_slice", [False, True])
+def test_of_multi_frame_images_the_masks_lie_right_and_name_the_whole_image(tmp_path, per_slice):
+    scan = dicom_files.Scan()
+    for z in range(3) if per_slice else ():
+        data = dicom_files.enhanced(scan, [(t, z) for t in range(4)])
+        dicom_files.save(data, tmp_path / "images" / f"{z}.dcm")
+    if not per_slice:
+        dicom_files.save(dicom_files.enhanced(scan), tmp_path / "images" / "all.dcm")
+    cine = read_cine(tmp_path / "images")
+    labels = np.random.default_rng(1).integers(0, 4, cine.shape).astype(np.uint8)
+    masks = Segmentation(labels, np.full(cine.shape[:2], Status.PREDICTED, np.uint8), cine.affine)
+    (tmp_path / "seg").mkdir()
+    source = read_source(tmp_path / "images", cine)
+    for frame, path in enumerate(write_dicom_seg(tmp_path / "seg", masks, cine, source, WEIGHTS)):
+        data = pydicom.dcmread(path)
+        assert masks_by_place(data, cine, (LV, MYO, RV)) == pytest.approx(labels[frame])
+        referenced = [
+            r.ReferencedSOPInstanceUID for s in data.ReferencedSeriesSequence for r in s.ReferencedInstanceSequence
+        ]
+        assert sorted(referenced) == sorted(set(cine.sources[frame]))
+        assert validator_errors(path) == []
 
 
 def test_a_slice_that_was_put_together_when_read_lies_where_it_is_and_names_no_image(study, tmp_path):

@@ -21,7 +21,7 @@ from .dicom_sources import DicomSource, quiet
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation as DicomSegmentation
     from highdicom.seg import SegmentDescription
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 PRODUCT = "CardiacSeg"
 _ANATOMY = Code("SCT", "91723000", "Anatomical Structure")
@@ -127,6 +127,7 @@ def _object(
         series_description=f"{PRODUCT} segmentation",
     )
     dataset.ReferencedSeriesSequence = _by_series(dataset.ReferencedSeriesSequence, images)
+    _restore_classes(dataset, images)
     dataset.SegmentsOverlap = "NO"
     return dataset
 
@@ -142,7 +143,7 @@ def _grid(cine: Cine, image: Dataset) -> dict[str, object]:
     return {
         "plane_positions": [hd.PlanePositionSequence(system, corner) for corner in corners],
         "plane_orientation": hd.PlaneOrientationSequence(system, axes.ravel().tolist()),
-        "pixel_measures": hd.PixelMeasuresSequence((y, x), float(image.SliceThickness or z), z),
+        "pixel_measures": hd.PixelMeasuresSequence((y, x), float(image.SliceThickness), z),
     }
 
 
@@ -152,11 +153,12 @@ def series_number(image: Dataset, offset: int) -> int:
 
 
 def _as_one_series(images: Sequence[Dataset]) -> list[Dataset]:
-    """The images as highdicom wants them: of one series and in one frame of reference.
+    """The images as highdicom wants them: single frames of one series in one frame of reference.
 
     Some scanners make every slice a series, and some anonymisers give every image a frame of reference of its own.
     """
     from pydicom import Dataset
+    from pydicom.uid import CTImageStorage, MRImageStorage
 
     first, copies = images[0], []
     for image in (one for one in images if (one.Rows, one.Columns) == (first.Rows, first.Columns)):
@@ -164,8 +166,20 @@ def _as_one_series(images: Sequence[Dataset]) -> list[Dataset]:
         one.update(image)  # the elements are shared with the image, so they are replaced and not changed
         for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID"):
             one.add_new(keyword, "UI", first[keyword].value)
+        one.add_new("SOPClassUID", "UI", CTImageStorage if one.Modality == "CT" else MRImageStorage)
         copies.append(one)
     return copies
+
+
+def _restore_classes(dataset: Dataset, images: Sequence[Dataset]) -> None:
+    """Let each reference name the class that its image really has."""
+    classes = {str(image.SOPInstanceUID): image.SOPClassUID for image in images}
+
+    def restore(item: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and str(element.value) in classes:
+            item.ReferencedSOPClassUID = classes[str(element.value)]
+
+    dataset.walk(restore)
 
 
 def _by_series(references: Sequence[Dataset], images: Sequence[Dataset]) -> list[Dataset]:

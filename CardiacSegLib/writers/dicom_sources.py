@@ -24,7 +24,7 @@ _TIMES = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 _MUST_BE_KNOWN = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _MUST_BE_THERE = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName", "SliceThickness",
+    "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 
 
@@ -32,7 +32,8 @@ _MUST_BE_THERE = (
 class DicomSource:
     """The headers of the images of a cine, without pixels: headers[frame][slice].
 
-    None stands where a slice was put together from several images when it was read.
+    A multi-frame image stands at every frame and slice that came from it; None stands where a slice was put together
+    from several images when it was read.
     """
 
     headers: tuple[tuple[Dataset | None, ...], ...]
@@ -41,7 +42,8 @@ class DicomSource:
         """The images of a frame; where all its slices were put together, those of the nearest frame that has some."""
         order = sorted(range(len(self.headers)), key=lambda other: abs(other - frame))
         rows = ([header for header in self.headers[other] if header is not None] for other in order)
-        return next(row for row in rows if row)
+        row = next(row for row in rows if row)
+        return list({str(header.SOPInstanceUID): header for header in row}.values())
 
     @property
     def first(self) -> Dataset:
@@ -54,7 +56,7 @@ def read_source(path: str | Path, cine: Cine) -> DicomSource:
 
     Attributes that DICOM wants to be there are added empty, and dates and times that are none are emptied, since
     anonymised files often break these rules. Raises CardiacSegError if the cine did not come from DICOM, an image is
-    missing, has several frames, or does not say where it lies.
+    missing, or does not say where it lies.
     """
     path = Path(path)
     wanted = {uid for row in cine.sources for uid in row if uid}
@@ -70,9 +72,10 @@ def read_source(path: str | Path, cine: Cine) -> DicomSource:
                 f"{path} lacks {len(wanted) - len(found)} of the {len(wanted)} images that {cine.name} came from; "
                 "give the folder or zip that holds all of them."
             )
-        for header in found.values():
+        for uid, header in found.items():
             _check(path, header)
-            _mend(header)
+            _mend(header, cine)
+            _flatten(header, cine, next(row.index(uid) for row in cine.sources if uid in row))
     return DicomSource(tuple(tuple(found.get(uid) for uid in row) for row in cine.sources))
 
 
@@ -109,10 +112,6 @@ def _find(path: Path, wanted: set[str]) -> dict[str, Dataset]:
 
 
 def _check(path: Path, header: Dataset) -> None:
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        raise CardiacSegError(
-            f"{path} holds multi-frame images, which DICOM export cannot refer to yet; convert them to single frames."
-        )
     for keyword in _MUST_BE_KNOWN:
         if not header.get(keyword):
             raise CardiacSegError(
@@ -120,14 +119,29 @@ def _check(path: Path, header: Dataset) -> None:
             )
 
 
-def _mend(header: Dataset) -> None:
+def _mend(header: Dataset, cine: Cine) -> None:
     for keyword in _MUST_BE_THERE:
         if keyword not in header:
             setattr(header, keyword, None)
+    if not header.get("SliceThickness"):  # multi-frame images keep it per frame
+        header.SliceThickness = round(float(cine.spacing[2]), 6)
     for element in header:
         rule = {"DA": _DATES, "TM": _TIMES}.get(element.VR)
         if rule and element.value and not all(rule.fullmatch(str(value).strip()) for value in _values(element.value)):
             element.value = None
+
+
+def _flatten(header: Dataset, cine: Cine, index: int) -> None:
+    """Say of a multi-frame image only where its first slice of the cine lies; references to it mean all its frames."""
+    if "NumberOfFrames" not in header:
+        return
+    for keyword in ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        if keyword in header:
+            del header[keyword]
+    axes = cine.affine[:3, :2] / cine.spacing[:2]
+    header.ImagePositionPatient = [round(float(v), 6) for v in (cine.affine @ [0, 0, index, 1])[:3]]
+    header.ImageOrientationPatient = [round(float(v), 8) for v in axes.T.ravel()]
+    header.PixelSpacing = [round(float(v), 6) for v in cine.spacing[1::-1]]
 
 
 def _values(value: object) -> list:
