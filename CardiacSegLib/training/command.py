@@ -16,7 +16,7 @@ from ..networks.cstm import CSTM
 from ..weights import WeightsCard, read_card, read_weights, save_weights
 from .loop import Report, Settings, fit, leave, place
 from .recipes import Recipe, find_recipe, start_from
-from .sources import DATA_SETS, Licence, read_phantoms, strictest
+from .sources import DATA_SETS, PHANTOMS, Licence, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
 
 BAD_FILE = (OSError, EOFError, KeyError, TypeError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError)
@@ -39,9 +39,9 @@ class DataSource:
             parsed = cls(kind, where, float(share) if share else None)
         except ValueError:
             parsed = None
-        counted = kind != "phantom" or where.isdecimal()
-        if parsed is None or not equals or not where or not counted or kind not in (*DATA_SETS, "phantom"):
-            kinds = ", ".join((*DATA_SETS, "phantom"))
+        counted = kind not in PHANTOMS or where.isdecimal()
+        if parsed is None or not equals or not where or not counted or kind not in (*DATA_SETS, *PHANTOMS):
+            kinds = ", ".join((*DATA_SETS, *PHANTOMS))
             raise CardiacSegError(
                 f"'{text}' is not a data source; write KIND=FOLDER[@SHARE] with a kind of {kinds}, or phantom=HEARTS."
             )
@@ -50,8 +50,8 @@ class DataSource:
 
 def gather(source: DataSource, spacing_mm: float, size: int, seed: int) -> list[Subject]:
     """The compact subjects of one source."""
-    if source.kind == "phantom":
-        subjects = read_phantoms(int(source.where), seed)
+    if source.kind in PHANTOMS:
+        subjects = PHANTOMS[source.kind](int(source.where), seed)
     else:
         root = Path(source.where)
         if not root.is_dir():
@@ -102,7 +102,7 @@ def train(
     model = recipe.network().to(memory_format=torch.channels_last)
     if imagenet:
         load_imagenet(model, *imagenet)
-    licences = [Licence.CC0 if s.kind == "phantom" else DATA_SETS[s.kind].licence for s in sources]
+    licences = [Licence.CC0 if s.kind in PHANTOMS else DATA_SETS[s.kind].licence for s in sources]
     if start:
         started = read_card(start)
         start_from(model, read_weights(started))
@@ -140,7 +140,7 @@ def cached(output: Path, source: DataSource, recipe: Recipe, seed: int) -> list[
     That file is all that a machine without the data set needs.
     """
     crop, spacing_mm = recipe.crop, recipe.spacing_mm
-    what = f"{source.kind} {source.where} {crop} {spacing_mm:g} {seed if source.kind == 'phantom' else ''}"
+    what = f"{source.kind} {source.where} {crop} {spacing_mm:g} {seed if source.kind in PHANTOMS else ''}"
     path = output / f"{source.kind}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.npz"
     if not path.is_file():
         save_subjects(path, gather(source, spacing_mm, crop, seed))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .augmentation import Augmentation
 from .losses import MaskLoss
 from .samples import draw_row, draw_subject, objects_of
-from .subjects import Subject
+from .subjects import Subject, labelled_frames
 
 
 class MemoryBatch(NamedTuple):
@@ -37,6 +37,7 @@ def memory_batches(
     A batch has two objects (the paper's most) or max_objects, and one given frame or, every other time, two or three.
     """
     augment = Augmentation(size)
+    sources = [([labelled_frames(s) for s in subjects], share) for subjects, share in sources]
 
     def draw(number: int) -> MemoryBatch:
         rng = np.random.default_rng([seed, number])

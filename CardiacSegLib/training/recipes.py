@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CardiacSegError
-from ..networks import crocnet, cstm, unet
+from ..networks import cnn4d, crocnet, cstm, unet
+from ..networks.conv4d import spread_in_time
 from .memory import MemoryLoss, memory_batches
+from .sequences import SequenceLoss, sequence_batches
 from .slices import FirstStageLoss, SecondStageLoss, SliceLoss, slice_batches
 from .subjects import Subject
 
@@ -85,10 +87,27 @@ def crocnet_recipe(size: str) -> Recipe:
     )
 
 
+FIELD_MM = 224
+"""Side of the compact subjects of the 4D CNN and its twin."""
+
+
+def sequence_recipe(config: cnn4d.CNN4DConfig) -> Recipe:
+    """The 4D CNN, or its 3D twin, which learns from single frames."""
+    return Recipe(
+        lambda: cnn4d.CNN4D(config),
+        config.spacing_mm,
+        round(FIELD_MM / config.spacing_mm),
+        lambda sources, batch, seed: sequence_batches(sources, batch, config, seed),
+        lambda network, seed: SequenceLoss(temporal=config.temporal),
+    )
+
+
 RECIPES: dict[str, tuple[Sequence[str], Callable[[str], Recipe]]] = {
     "cstm": (tuple(cstm.SIZES), memory_recipe),
     "unet": (tuple(unet.SIZES), unet_recipe),
     "crocnet": (tuple(crocnet.SIZES), crocnet_recipe),
+    "cnn4d": (tuple(cnn4d.SIZES_4D), lambda size: sequence_recipe(cnn4d.SIZES_4D[size])),
+    "cnn3d": (tuple(cnn4d.SIZES_3D), lambda size: sequence_recipe(cnn4d.SIZES_3D[size])),
 }
 """Network -> its sizes and the recipe of a size."""
 
@@ -104,9 +123,13 @@ def find_recipe(network: str, size: str) -> Recipe:
 
 
 def start_from(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Take over every tensor of a trained network whose name and shape fit, e.g. CroCNet's first stage."""
+    """Take over every tensor of a trained network whose name and shape fit, e.g. CroCNet's first stage.
+
+    3D convolutions fit 4D ones: they are the middle tap, the other taps begin at zero.
+    """
     own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    fitting = {k: spread_in_time(v, own[k]) for k, v in state.items() if k in own}
+    fitting = {k: v for k, v in fitting.items() if v.shape == own[k].shape}
     if not fitting:
         raise CardiacSegError("The weights to start from have nothing in common with the network; give others.")
     with torch.no_grad():

@@ -6,13 +6,18 @@ import csv
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ..anatomy import to_native
 from ..errors import CardiacSegError
 from .images import read_volume
 from .subjects import LabelledVolume, Subject
 from .sunnybrook import read_sunnybrook
+
+if TYPE_CHECKING:
+    from ..phantom import Phantom
 
 
 class Licence(Enum):
@@ -40,16 +45,53 @@ def labelled_volume(image: Path, mask: Path, phase: str, label_map: str) -> Labe
 
 def read_acdc(root: Path) -> Iterator[Subject]:
     """ACDC: patientNNN/patientNNN_frameFF.nii.gz and _gt.nii.gz, Info.cfg with ED and ES counted from 1."""
+    for folder, phases in acdc_folders(root):
+        volumes = []
+        for phase, frame in phases.items():
+            stem = folder / f"{folder.name}_frame{frame + 1:02d}"
+            volumes.append(labelled_volume(Path(f"{stem}.nii.gz"), Path(f"{stem}_gt.nii.gz"), phase, "acdc"))
+        yield Subject(folder.name, tuple(volumes))
+
+
+def acdc_folders(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
+    """The folders of the subjects, each with its frames ED and ES counted from 0."""
     for folder in sorted(p for p in root.iterdir() if (p / "Info.cfg").is_file()):
         lines = (folder / "Info.cfg").read_text().splitlines()
         info = dict(line.split(": ", 1) for line in lines if ": " in line)
         if not {"ED", "ES"} <= info.keys():
             raise CardiacSegError(f"{folder / 'Info.cfg'} lacks the line ED or ES; download it again.")
-        volumes = []
-        for phase in ("ED", "ES"):
-            stem = folder / f"{folder.name}_frame{int(info[phase]):02d}"
-            volumes.append(labelled_volume(Path(f"{stem}.nii.gz"), Path(f"{stem}_gt.nii.gz"), phase, "acdc"))
-        yield Subject(folder.name, tuple(volumes))
+        yield folder, {phase: int(info[phase]) - 1 for phase in ("ED", "ES")}
+
+
+def read_acdc_cines(root: Path) -> Iterator[Subject]:
+    """ACDC's cines, all frames in order: patientNNN/patientNNN_4d.nii.gz, masks and Info.cfg as in read_acdc."""
+    for folder, phases in acdc_folders(root):
+        path = folder / f"{folder.name}_4d.nii.gz"
+        if not path.is_file():
+            continue
+        frames, spacing = read_volume(path)
+        if frames.ndim != 4 or max(phases.values()) >= len(frames):
+            raise CardiacSegError(f"{path} is not a 4D image with the frames that Info.cfg names; download both again.")
+        masks = {}
+        for phase, frame in phases.items():
+            mask = folder / f"{folder.name}_frame{frame + 1:02d}_gt.nii.gz"
+            labels, _ = read_volume(mask)
+            if labels.shape != frames.shape[1:]:
+                raise CardiacSegError(f"{mask} has another shape than a frame of {path}; download both again.")
+            masks[frame] = (phase, to_native(labels, "acdc", str(mask)))
+        yield as_cine(folder.name, frames, masks, (spacing[0], spacing[1]))
+
+
+def as_cine(
+    name: str, frames: np.ndarray, masks: dict[int, tuple[str, np.ndarray]], pixel_mm: tuple[float, float]
+) -> Subject:
+    """All frames (T, Z, Y, X) in order as a subject; masks: phase and labels of the labelled ones by number."""
+    blank = np.zeros(frames.shape[1:], np.uint8)
+    volumes = []
+    for number, image in enumerate(frames):
+        phase, labels = masks.get(number, (f"frame {number}", blank))
+        volumes.append(LabelledVolume(image, labels, pixel_mm, phase, (1, 2, 3) if number in masks else ()))
+    return Subject(name, tuple(volumes))
 
 
 def read_mnms(root: Path) -> Iterator[Subject]:
@@ -127,6 +169,33 @@ def read_phantoms(count: int, seed: int) -> Iterator[Subject]:
         yield Subject(f"phantom{number:04d}", volumes)
 
 
+def read_phantom_cines(count: int, seed: int) -> Iterator[Subject]:
+    """Whole cycles of the phantom as MR short-axis stacks, labelled in four frames only, as real cines are."""
+    from ..phantom import beating_heart
+
+    rng = np.random.default_rng([seed, 1])
+    for number in range(count):
+        frames, thick = int(rng.integers(16, 31)), float(rng.choice([5.0, 8.0, 10.0], p=[0.2, 0.4, 0.4]))
+        heart = beating_heart(
+            2_000_000 + 100_000 * seed + number,
+            frames=frames,
+            slices=int(rng.integers(7, 11)),
+            size=128,
+            spacing=(1.7, 1.7, thick),
+        )
+        yield sparsely_labelled(f"phantom-cine{number:04d}", heart, rng)
+
+
+def sparsely_labelled(name: str, heart: Phantom, rng: np.random.Generator) -> Subject:
+    """A phantom with masks at ED, at ES and at two frames between."""
+    es = int(heart.volumes_ml["LV"].argmin())
+    others = rng.choice([t for t in range(1, len(heart.cine.frames)) if t != es], 2, replace=False)
+    phases = {0: "ED", es: "ES"} | {int(t): f"frame {t}" for t in others}
+    masks = {t: (phase, heart.truth.labels[t]) for t, phase in phases.items()}
+    spacing = heart.cine.spacing
+    return as_cine(name, heart.cine.frames, masks, (spacing[0], spacing[1]))
+
+
 class DataSet(NamedTuple):
     """How a public data set is read, and what its licence makes of weights trained on it."""
 
@@ -136,7 +205,14 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "acdc": DataSet(read_acdc, Licence.ACDC),
+    "acdc-cine": DataSet(read_acdc_cines, Licence.ACDC),
     "mnms": DataSet(read_mnms, Licence.MNMS),
     "mnms2": DataSet(read_mnms2, Licence.MNMS),
     "sunnybrook": DataSet(read_sunnybrook, Licence.CC0),
 }
+
+PHANTOMS: dict[str, Callable[[int, int], Iterator[Subject]]] = {
+    "phantom": read_phantoms,
+    "phantom-cine": read_phantom_cines,
+}
+"""Simulated subjects by kind, made of how many and a seed; CC0."""

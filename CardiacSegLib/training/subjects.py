@@ -62,6 +62,11 @@ def compact(subject: Subject, spacing_mm: float, size: int) -> Subject:
     )
 
 
+def labelled_frames(subject: Subject) -> Subject:
+    """The subject without the frames of its cine that nobody has labelled, which would pass for background."""
+    return Subject(subject.name, tuple(v for v in subject.volumes if v.labelled))
+
+
 def heart_centre_mm(subject: Subject) -> np.ndarray:
     """Middle (y, x) in mm of the box round all masks of the subject."""
     volume = subject.volumes[0]
