@@ -89,7 +89,9 @@ def inputs() -> dict[str, Input]:
     kinds = ("classic", "enhanced", "multi-frame", "study", "two patients", "two orientations")
     found = {name: _dicom(name) for name in kinds}
     found["study in a zip"] = _zipped(found["classic"])
-    found |= {name: _image(name) for name in ("c.nii", "c.nii.gz", "c.seq.nrrd", "raw.nrrd", "c.mha", "packed.mha")}
+    found |= {
+        name: _image(name) for name in ("c.nii", "c.nii.gz", "c.seq.nrrd", "raw.nrrd", "c.mha", "packed.mha", "c.mhd")
+    }
     return found | _giants(found)
 
 
@@ -128,18 +130,19 @@ def _image(name: str) -> Input:
     cine = Cine(frames, SCAN.affine, np.array(SCAN.times))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
-        if name.endswith(".mha"):
+        if name.endswith((".mha", ".mhd")):
             joined = SimpleITK.JoinSeries([SimpleITK.GetImageFromArray(frame) for frame in frames])
             SimpleITK.WriteImage(joined, str(path), name.startswith("packed"))
         elif name == "raw.nrrd":
             write_cine(cine, Path(folder, "c.seq.nrrd"))
             head = Path(folder, "c.seq.nrrd").read_bytes().split(b"\n\n", 1)[0]
+            Path(folder, "c.seq.nrrd").unlink()
             path.write_bytes(head.replace(b"gzip", b"raw") + b"\n\n" + frames.astype("<i2").tobytes())
         elif name.endswith(".nrrd"):
             write_cine(cine, path)
         else:
             nibabel.save(nibabel.Nifti1Image(frames.transpose(), np.diag([-1, -1, 1, 1]) @ SCAN.affine), path)
-        return Input({name: path.read_bytes()}, name)
+        return Input({file.name: file.read_bytes() for file in path.parent.iterdir()}, name)
 
 
 def _giants(whole: Mapping[str, Input]) -> dict[str, Input]:

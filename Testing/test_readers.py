@@ -258,15 +258,22 @@ class TestMetaImage:
         np.testing.assert_allclose(cine.affine, oblique_affine(handedness=1), atol=1e-4)
         assert not cine.times_known and "0.04 without a unit of time" in cine.remarks[0]
 
-    def test_voxels_in_another_file_and_a_file_cut_short_are_refused(self, tmp_path, frames):
+    @pytest.mark.parametrize("compress", [False, True])
+    def test_a_header_with_its_voxels_beside_it_is_read(self, tmp_path, frames, compress):
+        path = self.write(tmp_path / "c.mhd", frames, compress)
+        np.testing.assert_array_equal(read_cine(path).frames, frames)
+        assert not any("more voxels" in remark for remark in read_cine(path).remarks)
+
+    def test_voxels_in_another_place_and_a_file_cut_short_are_refused(self, tmp_path, frames):
         path = self.write(tmp_path / "c.mha", frames[0])
         raw = path.read_bytes()
         path.write_bytes(raw[:-50])
         with refused("c.mha is (damaged|cut short)"):
             read_cine(path)
-        path.write_bytes(raw.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = x.raw"))
-        with refused("c.mha keeps its voxels in another file"):
-            read_cine(path)
+        for elsewhere in (b"x.raw", b"../c.raw", b"LIST", b"/dev/zero"):
+            path.write_bytes(raw.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + elsewhere))
+            with refused("c.mha keeps its voxels in .* which is no file beside it"):
+                read_cine(path)
         path.write_bytes(raw.replace(b"DimSize = 5 6 3", b"DimSize = 5000 6000 3000"))
         with refused("c.mha claims 167.6 GiB"):
             read_cine(path)

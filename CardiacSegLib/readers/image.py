@@ -13,7 +13,7 @@ import numpy as np
 from ..cine import Cine, Patient
 from ..errors import CardiacSegError
 
-ENDINGS = (".nii", ".nii.gz", ".nrrd", ".seq.nrrd", ".mha")
+ENDINGS = (".nii", ".nii.gz", ".nrrd", ".seq.nrrd", ".mha", ".mhd")
 MAX_BYTES = 8 * 1024**3
 _LARGE = 1024**3
 _USUAL_RATIO = 200  # images deflate to a third, masks to a hundredth
@@ -52,7 +52,7 @@ def opening(path: Path) -> Iterator[None]:
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seq.nrrd, .seg.nrrd) or MetaImage (.mha) file of 2 to 4 dimensions.
+    """Read a NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seq.nrrd, .seg.nrrd) or MetaImage (.mha, .mhd) of 2 to 4 dimensions.
 
     A 3D image has one frame, a 2D image one slice. Raises CardiacSegError if the file is no such image, damaged or may
     not be read.
@@ -65,7 +65,7 @@ def read_image(path: str | Path) -> Image:
             return nifti.read(path)
         if name.endswith(".nrrd"):
             return nrrd.read(path)
-        if name.endswith(".mha"):
+        if name.endswith((".mha", ".mhd")):
             return metaimage.read(path)
         path.stat()
     raise CardiacSegError(f"{path} is not an image that can be read here; give {', '.join(ENDINGS)}.")

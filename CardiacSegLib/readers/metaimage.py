@@ -1,4 +1,4 @@
-"""MetaImage files (.mha), read with SimpleITK after a look at the header."""
+"""MetaImage files (.mha, or .mhd with its voxels beside it), read with SimpleITK after a look at the header."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _HEADER_BYTES = 1 << 16
 
 
 def read(path: Path) -> Image:
-    """Read a .mha file of two to four dimensions, the fourth being the frames.
+    """Read a .mha or .mhd file of two to four dimensions, the fourth being the frames.
 
-    Raises CardiacSegError if it is none, damaged, in color, larger than 8 GiB, or keeps its voxels in another file.
+    Raises CardiacSegError if it is none, damaged, in color, larger than 8 GiB, or keeps its voxels anywhere but in one
+    file beside it.
     """
     import SimpleITK
 
@@ -26,8 +27,9 @@ def read(path: Path) -> Image:
     data_file = re.search(rb"^ElementDataFile *= *(.*?) *\r?$", head, re.MULTILINE)
     if data_file is None:
         raise CardiacSegError(f"{path} is not a MetaImage, whatever its name says; export it again.")
+    voxel_file, start = path, data_file.end() + 1
     if data_file[1].upper() != b"LOCAL":
-        raise CardiacSegError(f"{path} keeps its voxels in another file; save it as one .mha file.")
+        voxel_file, start = _beside(path, data_file[1].decode("utf-8", "replace")), 0
     packed = re.search(rb"^CompressedData *= *true", head, re.MULTILINE | re.IGNORECASE) is not None
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("MetaImageIO")
@@ -39,12 +41,22 @@ def read(path: Path) -> Image:
         if components != 1 or not 2 <= len(size) <= 4 or min(size) < 1:
             raise CardiacSegError(f"{path} is not a gray-scale image of 2 to 4 dimensions; convert it to one.")
         claimed = int(np.prod(size, dtype=object)) * bits // 8
-        check_claim(path, claimed, packed)
-        extra = _left_over(path, head.index(b"\n", data_file.start()) + 1, claimed, packed)
+        check_claim(voxel_file, claimed, packed)
+        extra = _left_over(voxel_file, start, claimed, packed)
         image = reader.Execute()
     except RuntimeError as error:
         raise CardiacSegError(f"{path} is damaged or no MetaImage; copy or export it again.") from error
     return _image(image, left_over(extra))
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The one file with the voxels, in the header's own folder."""
+    voxel_file = path.parent / name
+    if Path(name).name != name or not voxel_file.is_file():
+        raise CardiacSegError(
+            f"{path} keeps its voxels in '{name}', which is no file beside it; save it as one .mha file."
+        )
+    return voxel_file
 
 
 def _left_over(path: Path, start: int, claimed: int, packed: bool) -> bool:
