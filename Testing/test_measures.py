@@ -12,7 +12,7 @@ import pytest
 from CardiacSegLib.anatomy import LV, MYO, RV, to_native
 from CardiacSegLib.cine import Patient, Segmentation, Status
 from CardiacSegLib.errors import CardiacSegError
-from CardiacSegLib.measures import measure, volume_curves
+from CardiacSegLib.measures import counted_frames, measure, volume_curves
 from CardiacSegLib.measures.agreement import agreement, summary
 
 ACDC = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "acdc" / "training"
@@ -118,6 +118,33 @@ class TestMeasure:
         status = cine.status.copy()
         status[1] = Status.EMPTY
         assert measure(dataclasses.replace(cine, status=status)).es_frame == 2
+
+    def test_a_frame_that_a_run_has_not_finished_does_not_count(self):
+        cine = segmentation(np.ones((2, 4, 5, 5)))
+        cine.labels[1, 2:] = 0
+        cine.status[1, 2:] = Status.EMPTY
+        assert counted_frames(cine).tolist() == [True, False]
+        found = measure(cine)
+        assert (found.es_frame, found.lv_esv_ml, found.lv_ef_percent) == (None, None, None)
+        assert measure(cine, es=1).lv_esv_ml is None
+
+    @pytest.mark.parametrize(
+        ("status", "counts"),
+        [
+            ("00222200", True),  # a person leaves out what lies beyond the heart
+            ("00020000", False),  # one annotated slice is no volume
+            ("00220220", False),  # a gap in the stack
+            ("22222222", True),
+            ("00022111", False),  # a run has begun here
+            ("22221111", True),
+            ("34342222", True),
+            ("00000000", False),
+        ],
+    )
+    def test_a_frame_counts_when_it_is_decided_or_drawn_by_hand_as_one_stack(self, status, counts):
+        status = np.array([[int(value) for value in status]], np.uint8)
+        cine = Segmentation(np.ones((1, 8, 2, 2), np.uint8), status, CUBIC_CM)
+        assert counted_frames(cine).tolist() == [counts]
 
     def test_a_single_segmented_frame_gives_edv_and_mass_but_no_ejection_fraction(self):
         found = measure(of_volumes([0, 140, 0], [0, 80, 0]))

@@ -20,7 +20,8 @@ BSA_FORMULA = "Mosteller"
 class Measures:
     """The numbers of one cine, units in the names; None is what is not known.
 
-    A structure that is not segmented in a frame has no volume there, so neither has what is computed from it.
+    A structure that is not segmented in a frame has no volume there, nor has a frame that does not count; so neither
+    has what is computed from it.
     LV mass is the volume of the myocardium at ED times 1.05 g/ml. Body surface area: Mosteller, NEJM 1987;317:1098,
     sqrt(height in cm x weight in kg / 3600); the values indexed by it end in _per_m2.
     """
@@ -69,6 +70,20 @@ def volume_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
     return {structure.name: volumes[:, structure.value] for structure in segmentation.structures}
 
 
+def counted_frames(segmentation: Segmentation) -> np.ndarray:
+    """Which frames count as segmented: (T,) bool. Half a stack must not pass for a small volume.
+
+    A frame counts when all its slices are decided, that is found, drawn, or said to hold nothing. Where an engine has
+    not been at work in it, it also counts when the decided slices are one unbroken stack of at least half of all
+    slices: a person who draws by hand leaves out what lies beyond the heart.
+    """
+    decided = segmentation.status != Status.EMPTY
+    count = decided.sum(axis=1)
+    borders = np.diff(decided.astype(np.int8), axis=1, prepend=0, append=0) != 0
+    by_hand = (borders.sum(axis=1) == 2) & (2 * count >= decided.shape[1])
+    return decided.all(axis=1) | (by_hand & ~(segmentation.status == Status.PREDICTED).any(axis=1))
+
+
 def measure(
     segmentation: Segmentation,
     patient: Patient | None = None,
@@ -78,7 +93,7 @@ def measure(
 ) -> Measures:
     """Measure a segmented cine at end-diastole and end-systole.
 
-    ED and ES are the frames of the largest and of the smallest LV volume among those in which the LV is segmented;
+    ED and ES are the frames of the largest and of the smallest LV volume among the `counted_frames` that show the LV;
     where that is one frame only there is no ES. The RV is measured in the same frames. patient: height and weight for
     indexed values, heart rate for the cardiac output. times: (T,) ms, None where not known. ed, es: frames (from 0)
     that the user has fixed. Raises CardiacSegError if one of them does not exist.
@@ -89,7 +104,7 @@ def measure(
                 f"The {name} frame {frame} does not exist; choose one of 0 to {len(segmentation.labels) - 1}."
             )
     curves = _curves_by_value(segmentation)
-    ed, es = _find_phases(segmentation, curves.get(LV.value), ed, es)
+    ed, es = _find_phases(curves.get(LV.value), ed, es)
     values = {
         "ed_frame": ed,
         "es_frame": es,
@@ -104,19 +119,16 @@ def measure(
 
 
 def _curves_by_value(segmentation: Segmentation) -> dict[int, np.ndarray]:
-    """Structure value -> (T,) ml."""
-    curves = volume_curves(segmentation)
-    return {structure.value: curves[structure.name] for structure in segmentation.structures}
+    """Structure value -> (T,) ml, 0 in frames that do not count."""
+    curves, counted = volume_curves(segmentation), counted_frames(segmentation)
+    return {structure.value: curves[structure.name] * counted for structure in segmentation.structures}
 
 
-def _find_phases(
-    segmentation: Segmentation, volumes: np.ndarray | None, ed: int | None, es: int | None
-) -> tuple[int | None, int | None]:
+def _find_phases(volumes: np.ndarray | None, ed: int | None, es: int | None) -> tuple[int | None, int | None]:
     """ED and ES, where the user has not fixed them."""
     if volumes is None:
         return ed, es
-    segmented = (segmentation.status != Status.EMPTY).any(axis=1) & (volumes > 0)
-    candidates = np.flatnonzero(segmented)
+    candidates = np.flatnonzero(volumes > 0)
     if ed is None and len(candidates):
         ed = int(candidates[volumes[candidates].argmax()])
     if es is None and len(candidates) > 1:
