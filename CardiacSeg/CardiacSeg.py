@@ -1,8 +1,6 @@
 """The module CardiacSeg of 3D Slicer: the panel, and what connects it to the library; nothing is computed here."""
 
 # The annotations of the parameter node are read when the class is made, so they are not postponed in this file.
-import contextlib
-import dataclasses
 import itertools
 import logging
 import shutil
@@ -26,7 +24,7 @@ ROOT = HERE if (HERE / "CardiacSegLib").is_dir() else HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from CardiacSegLib import dependencies, mrml, selftest, strip, words  # noqa: E402
+from CardiacSegLib import choices, dependencies, mrml, selftest, strip, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.readers import read_cine  # noqa: E402
 from CardiacSegLib.session import Session  # noqa: E402
@@ -35,9 +33,9 @@ from CardiacSegLib.worker import WorkerEngine  # noqa: E402
 RESOURCES = ROOT / "Resources"
 SHORTCUTS = {"next": "Shift+N", "review": "Shift+A", "copy": "Shift+C", "nothing": "Shift+E"}
 """With Shift: the Segment Editor and the slice views have taken the digits and most plain letters."""
+FILES = "NIfTI, NRRD, MetaImage, zip (*.nii *.nii.gz *.nrrd *.mha *.mhd *.zip)"
 POLL_MS = 30
 RESULTS_MS = 300
-EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold", "Scissors", "Islands", "Smoothing", "Margin")
 
 
 class CardiacSeg(base.ScriptedLoadableModule):
@@ -49,10 +47,7 @@ class CardiacSeg(base.ScriptedLoadableModule):
         parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
         parent.dependencies = ["Sequences", "Segmentations", "SegmentEditor", "Plots", "Tables"]
         parent.contributors = ["CardiacSeg contributors"]
-        parent.helpText = _(
-            "Segments cardiac cine: annotate one slice, find all others, correct, read volumes and ejection fraction. "
-            "For research only; this is not a medical device."
-        )
+        parent.helpText = _("Segments cardiac cine and measures ejection fraction. Research use, not a medical device.")
         parent.acknowledgementText = _("The method is CSTM (Ye et al., WACV 2025).")
         parent.icon = qt.QIcon(str(RESOURCES / "Icons" / "CardiacSeg.png"))
         slicer.app.connect("startupCompleted()", onStartupCompleted)
@@ -77,10 +72,14 @@ def onStartupCompleted() -> None:
 
 @parameterNodeWrapper
 class CardiacSegParameterNode:
-    """What the panel shows; it is saved with the scene. weights: a name or a path, empty for the default."""
+    """What the panel shows; it is saved with the scene. weights (of the memory network) and automaticWeights: a name
+    or a path, empty for the default.
+    """
 
     cine: slicer.vtkMRMLSequenceNode
+    method: str = choices.MEMORY
     weights: str = ""
+    automaticWeights: str = ""
     opacity: Annotated[float, WithinRange(0, 1)] = 0.7
     outlineOnly: bool = False
     exportSequence: bool = True
@@ -126,7 +125,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         base.ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self._parameterNode = self._guiTag = self._image = self._layoutBefore = None
-        self._missing, self._packages, self._shortcuts = "", [], []
+        self._choices, self._packages, self._shortcuts = choices.Choices({}, {}), [], []
 
     def setup(self) -> None:
         base.ScriptedLoadableModuleWidget.setup(self)
@@ -141,42 +140,30 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         frame.setContentsMargins(0, 0, 0, 0)
         frame.addWidget(self.strip)
         self.ui.playWidget.setRecordingControlsVisible(False)
-        self._pollTimer, self._resultsTimer = qt.QTimer(), qt.QTimer()
-        self._pollTimer.setInterval(POLL_MS)
-        self._resultsTimer.setInterval(RESULTS_MS)
-        self._resultsTimer.setSingleShot(True)
-        self._fillChoices()
-        self._setUpEditor()
+        self._fillDevices()
+        self.editor = mrml.set_up_editor(self.ui.segmentEditor, slicer.mrmlScene)
         self._connect()
-        scene = slicer.mrmlScene
+        self._observe(slicer.mrmlScene)
+        for label in (self.ui.remarkLabel, self.ui.messageLabel, self.ui.changeLabel):
+            self._write(label, "")
+        self._packages = dependencies.missing_packages()
+        self.setParameterNode(self.logic.getParameterNode())
+        self.showAll()
+
+    def _observe(self, scene: Any) -> None:
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         if self._view() is not None:
             self.addObserver(self._view(), vtk.vtkCommand.ModifiedEvent, self.showPlace)
-        for label in (self.ui.remarkLabel, self.ui.cardLabel, self.ui.messageLabel, self.ui.changeLabel):
-            self._write(label, "")
-        self._packages = dependencies.missing_packages()
-        self.setParameterNode(self.logic.getParameterNode())
 
-    def _fillChoices(self) -> None:
-        self.ui.methodCombo.addItem(_("Memory network (CSTM)"), "cstm")
+    def _fillDevices(self) -> None:
         for device, text in (("auto", _("Automatic")), ("cpu", _("Processor")), ("cuda", _("NVIDIA graphics card"))):
             self.ui.deviceCombo.addItem(text, device)
         saved = slicer.util.settingsValue("CardiacSeg/Device", "auto")
         self.ui.deviceCombo.setCurrentIndex(max(self.ui.deviceCombo.findData(saved), 0))
         self.ui.legendLabel.setText(strip.legend(_))
-
-    def _setUpEditor(self) -> None:
-        self.editor = self.ui.segmentEditor
-        self.editor.setMaximumNumberOfUndoStates(10)
-        self.editor.setSegmentationNodeSelectorVisible(False)
-        self.editor.setSourceVolumeNodeSelectorVisible(False)
-        self.editor.setSwitchToSegmentationsButtonVisible(False)
-        self.editor.setEffectNameOrder(EFFECTS)
-        self.editor.unorderedEffectsVisible = False
-        self.editor.setMRMLSegmentEditorNode(mrml.editor_node(slicer.mrmlScene))
 
     def _connect(self) -> None:
         ui, session = self.ui, self.session
@@ -188,29 +175,29 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             "next": lambda: self.goTo(*session.next_to_check()),
             "review": lambda: self.act(session.mark_reviewed, *self.place()),
             "release": lambda: self.act(session.release, *self.place()),
-            "propagate": lambda: self.begin(session.propagate),
+            "propagate": lambda: self.begin(lambda start: session.propagate(*self.memory(), start)),
             "export": lambda: self.act(self.export),
-            "loadFile": self.onLoadFile,
-            "loadFolder": self.onLoadFolder,
+            "loadFile": lambda: self.loadFrom(qt.QFileDialog.getOpenFileName, _("Load a cine"), FILES),
+            "loadFolder": lambda: self.loadFrom(qt.QFileDialog.getExistingDirectory, _("Load a folder of DICOM files")),
             "dicom": lambda: slicer.util.selectModule("DICOM"),
             "sample": lambda: self.load(self.logic.loadSample),
             "weights": self.onChooseWeights,
             "install": self.onInstall,
         }
         for name, slot in slots.items():
-            self.button(name).connect("clicked()", slot)
+            getattr(self.ui, f"{name}Button").connect("clicked()", slot)
+        ui.methodCombo.connect("currentIndexChanged(int)", self.onMethod)
         ui.weightsCombo.connect("currentIndexChanged(int)", self.onWeights)
         ui.deviceCombo.connect("currentIndexChanged(int)", self.onDevice)
-        for spin in (ui.edSpin, ui.esSpin):
-            spin.connect("valueChanged(int)", self.onFacts)
-        for spin in (ui.heightSpin, ui.weightSpin):
-            spin.connect("valueChanged(double)", self.onFacts)
+        self._facts = (ui.edSpin, ui.esSpin, ui.heightSpin, ui.weightSpin)
+        for spin, kind in zip(self._facts, ("int", "int", "double", "double"), strict=True):
+            spin.connect(f"valueChanged({kind})", self.onFacts)
+        self._pollTimer, self._resultsTimer = qt.QTimer(), qt.QTimer()
+        self._pollTimer.setInterval(POLL_MS)
         self._pollTimer.connect("timeout()", self.onPoll)
+        self._resultsTimer.setInterval(RESULTS_MS)
+        self._resultsTimer.setSingleShot(True)
         self._resultsTimer.connect("timeout()", self.showResults)
-
-    def button(self, name: str) -> Any:
-        """The button of a name in CardiacSegLib.controls, or another one."""
-        return getattr(self.ui, f"{name}Button")
 
     def cleanup(self) -> None:
         self._letGo()
@@ -231,7 +218,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.updateWidgetFromMRML()
         for name, keys in SHORTCUTS.items():
             shortcut = qt.QShortcut(qt.QKeySequence(keys), slicer.util.mainWindow())
-            shortcut.connect("activated()", self.button(name).click)
+            shortcut.connect("activated()", getattr(self.ui, f"{name}Button").click)
             self._shortcuts.append(shortcut)
         if self.session.study is not None:
             self._showViews()
@@ -280,7 +267,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if node.cine is not self._image:
             self.openCine(node.cine)
-        self._showWeights(node.weights)
+        self._showChoices()
         if self.session.study is not None:
             self.session.study.show_overlay(node.opacity, node.outlineOnly)
 
@@ -299,8 +286,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._attach(study.segmentation, study.volume, study.browser)
             self._showStudy(study)
             self._showViews()
-            if not self._missing:
-                self.session.warm(*self.choice())
+            self.warm(memory=bool(study.last_method))
         self.showAll()
 
     def _letGo(self) -> None:
@@ -312,6 +298,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultsTable.setMRMLTableNode(None)
         self.session.close_study()
         self._image = None
+        self._write(self.ui.remarkLabel, "")
         self.showAll()
 
     def _attach(self, segmentation: Any, volume: Any, browser: Any) -> None:
@@ -324,11 +311,9 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showStudy(self, study: Any) -> None:
         """What belongs to the cine and not to a frame."""
         self._write(self.ui.remarkLabel, " ".join(study.cine.remarks))
-        last, ui = study.cine.shape[0] - 1, self.ui
-        ui.edSpin.setMaximum(last)
-        ui.esSpin.setMaximum(last)
-        facts = (study.phase("ed"), study.phase("es"), study.patient.height_cm, study.patient.weight_kg)
-        for spin, value in zip((ui.edSpin, ui.esSpin, ui.heightSpin, ui.weightSpin), facts, strict=True):
+        for spin in self._facts[:2]:
+            spin.setMaximum(study.cine.shape[0] - 1)
+        for spin, value in zip(self._facts, study.facts, strict=True):
             blocked = spin.blockSignals(True)
             spin.setValue(spin.minimum if value is None else value)
             spin.blockSignals(blocked)
@@ -368,13 +353,9 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         if loaded:
             self._parameterNode.cine = loaded[0]
 
-    def onLoadFile(self) -> None:
-        pattern = _("Cine") + " (*.nii *.nii.gz *.nrrd *.zip)"
-        if path := qt.QFileDialog.getOpenFileName(self.parent, _("Load a cine"), "", pattern):
-            self.load(lambda: self.logic.loadCine(path))
-
-    def onLoadFolder(self) -> None:
-        if path := qt.QFileDialog.getExistingDirectory(self.parent, _("Load a folder of DICOM files"), ""):
+    def loadFrom(self, choose: Any, title: str, *filters: str) -> None:
+        """Load the file or folder that the user chooses, if any."""
+        if path := choose(self.parent, title, "", *filters):
             self.load(lambda: self.logic.loadCine(path))
 
     def onEdited(self) -> None:
@@ -399,70 +380,100 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def choice(self) -> tuple[str, str, str]:
         """Method, weights and device."""
-        return self.ui.methodCombo.currentData, self.ui.weightsCombo.currentData or "", self.ui.deviceCombo.currentData
+        return self._choices.method, self._choices.chosen, self.ui.deviceCombo.currentData
+
+    def memory(self) -> tuple[str, str]:
+        """Weights of the memory network, whichever method is chosen, and device."""
+        return self._choices.memory, self.ui.deviceCombo.currentData
+
+    def warm(self, memory: bool = False) -> None:
+        """Start the worker that the next click will need."""
+        missing = self._choices.missing_memory if memory else self._choices.missing
+        if self.session.study is not None and not missing:
+            self.session.warm(*((choices.MEMORY, *self.memory()) if memory else self.choice()))
+            self._pollTimer.start()
 
     def onSegment(self) -> None:
         if self.session.running:
             self.session.cancel()
             self.onPoll()
         else:
-            self.begin(self.session.segment)
+            self.begin(lambda start: self.session.segment(*self.choice(), start))
 
     def begin(self, begin: Any) -> None:
         """Begin a run of the session at the slice in view."""
         frame, z = self.place()
         self._note(self.ui.messageLabel, "")
-        self.act(begin, *self.choice(), (frame, max(z, 0)))
+        self.act(begin, (frame, max(z, 0)))
         if self.session.running:
             self._pollTimer.start()
 
     def onPoll(self) -> None:
         """Take what the worker has found into the scene."""
+        before, written = self.session.running, []
         try:
             written = self.session.poll()
         except CardiacSegError as error:
             self._note(self.ui.messageLabel, str(error))
-            written = True
-        if not self.session.running:
+        over = before and not self.session.running
+        if over:
+            self.warm(memory=True)
+        if not self.session.running and not self.session.warming:
             self._pollTimer.stop()
-        if written or not self.session.running:
+        if written or over:
             self.showAll()
         else:
             self._showProgress()
 
+    def onMethod(self, index: int = 0) -> None:
+        self._parameterNode.method = self.ui.methodCombo.currentData
+        self.warm()
+        self.showPlace()
+
     def onWeights(self, index: int = 0) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.weights = self.ui.weightsCombo.currentData or ""
+        self._setWeights(self.ui.weightsCombo.currentData)
 
     def onChooseWeights(self) -> None:
         pattern = _("Weights") + " (*.safetensors)"
         if path := qt.QFileDialog.getOpenFileName(self.parent, _("Choose weights"), "", pattern):
-            self._parameterNode.weights = path
+            self.act(self._setWeights, path)
+
+    def _setWeights(self, weights: str) -> None:
+        """Choose weights by name, or from a file with the method that they are for."""
+        node = self._parameterNode
+        if weights.endswith(".safetensors"):
+            node.method = choices.network_of(weights)
+        setattr(node, "weights" if node.method == choices.MEMORY else "automaticWeights", weights)
+        self.warm()
 
     def onDevice(self, index: int = 0) -> None:
         qt.QSettings().setValue("CardiacSeg/Device", self.ui.deviceCombo.currentData)
+        self.warm()
 
     def onInstall(self) -> None:
         self.act(self.logic.installPackages)
         self._packages = dependencies.missing_packages()
-        self._showWeights(self._parameterNode.weights)
+        self._showChoices()
         self.showAll()
 
-    def _showWeights(self, chosen: str) -> None:
-        """The weights to choose from, with the card of the current ones."""
-        cards, combo = words.weights_choices(chosen), self.ui.weightsCombo
+    def _showChoices(self) -> None:
+        """The methods and weights to choose from, with the card of the current ones."""
+        node, ui = self._parameterNode, self.ui
+        self._choices = choices.choices(node.method, node.weights, node.automaticWeights, self._packages, _)
+        self._offer(ui.methodCombo, self._choices.methods, self._choices.method)
+        self._offer(ui.weightsCombo, self._choices.weights, self._choices.chosen)
+        self._write(ui.cardLabel, self._choices.card)
+        ui.installButton.setVisible(bool(self._packages))
+
+    def _offer(self, combo: Any, offered: dict[str, str], chosen: str) -> None:
+        """Fill a box (data -> text) without telling anybody."""
         blocked = combo.blockSignals(True)
-        if [combo.itemData(index) for index in range(combo.count)] != list(cards):
+        if [combo.itemData(index) for index in range(combo.count)] != list(offered):
             combo.clear()
-            for name, card in cards.items():
-                combo.addItem(card.name, name)
-        if chosen in cards:
-            combo.setCurrentIndex(list(cards).index(chosen))
+            for data, text in offered.items():
+                combo.addItem(text, data)
+        combo.setCurrentIndex(combo.findData(chosen))
         combo.blockSignals(blocked)
-        card = cards.get(combo.currentData)
-        self._write(self.ui.cardLabel, words.describe_card(card, _) if card else "")
-        self._missing = words.why_no_engine(self._packages, card, _)
-        self.ui.installButton.setVisible(bool(self._packages))
 
     def showAll(self) -> None:
         self.showPlace()
@@ -475,15 +486,11 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showPlace(self, caller: Any = None, event: Any = None) -> None:
         """What depends on the frame and slice in view: label, strip and buttons."""
         study, (frame, z) = self.session.study, self.place()
-        if study is None:
-            self.ui.placeLabel.setText(_("No cine is open."))
-            self._write(self.ui.remarkLabel, "")
-            self.strip.showStatus(None, (0, -1))
-        else:
-            self.ui.placeLabel.setText(words.describe_place(study.cine, frame, z, _))
-            self.strip.showStatus(study.status, (frame, z))
-        for name, control in self.session.controls((frame, z), self._missing).items():
-            button = self.button(name)
+        cine, status = (None, None) if study is None else (study.cine, study.status)
+        self.ui.placeLabel.setText(words.describe_place(cine, frame, z, _))
+        self.strip.showStatus(status, (frame, z))
+        for name, control in self.session.controls((frame, z), self._choices).items():
+            button = getattr(self.ui, f"{name}Button")
             button.setText(control.text)
             button.setEnabled(control.enabled)
             button.setToolTip(control.tooltip)
@@ -529,23 +536,17 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultsTable.setVisible(bool(text))
 
     def onFacts(self, value: float = 0.0) -> None:
-        """ED and ES as the user fixed them, height and weight."""
-        study, ui = self.session.study, self.ui
-        if study is not None:
-            study.set_phase("ed", ui.edSpin.value if ui.edSpin.value >= 0 else None)
-            study.set_phase("es", ui.esSpin.value if ui.esSpin.value >= 0 else None)
-            size = {"height_cm": ui.heightSpin.value or None, "weight_kg": ui.weightSpin.value or None}
-            study.patient = dataclasses.replace(study.patient, **size)
+        """ED and ES as the user fixed them, height and weight; the lowest value means none."""
+        if self.session.study is not None:
+            self.session.study.facts = [None if spin.value == spin.minimum else spin.value for spin in self._facts]
             self.onEdited()
 
     def export(self) -> None:
         """Write the chosen files."""
         node, folder = self._parameterNode, self.ui.folderEdit
         chosen = (node.exportSequence, node.exportFrames, node.exportNifti, node.exportTable)
-        formats = tuple(itertools.compress(mrml.FORMATS, chosen))
-        if not folder.currentPath or not formats:
-            raise CardiacSegError(_("Choose a folder and at least one kind of file to export."))
-        names = mrml.export_study(self.session.study, self.session.results().measures, folder.currentPath, formats)
+        formats, measures = tuple(itertools.compress(mrml.FORMATS, chosen)), self.session.results().measures
+        names = mrml.export_study(self.session.study, measures, folder.currentPath, formats)
         folder.addCurrentPathToHistory()
         self.session.log.append(_("{count} files were exported.").format(count=len(names)))
 
@@ -578,13 +579,8 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
 
     def installPackages(self) -> None:
         """Install what is missing, after the user has said yes."""
-        torch = packaging = None
-        with contextlib.suppress(ImportError):
-            import PyTorchUtils
-
-            torch = PyTorchUtils.PyTorchUtilsLogic()
-        with contextlib.suppress(ImportError):
-            from slicer import packaging
+        torch, packaging = dependencies.optional("PyTorchUtils"), dependencies.optional("slicer.packaging")
+        torch = torch and torch.PyTorchUtilsLogic()
         dependencies.ensure_packages(slicer.util.confirmYesNoDisplay, torch, slicer.util, packaging)
 
     def openCine(self, image: Any) -> None:

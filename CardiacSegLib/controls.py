@@ -23,7 +23,8 @@ class Situation:
 
     cine: one is open. running: slices are being found. missing: why nothing can be found, e.g. no PyTorch.
     fixed: some slice is a person's. status: of the slice in view. found, empty: some slice was found, is empty. run:
-    there was a complete run. changed: a person has changed something since it. undo: there is a run to undo.
+    there was a complete run. changed: a person has changed something since it. undo: there is a run to undo. automatic:
+    the chosen method needs no annotation. missing_memory: why the memory network cannot propagate, if so.
     """
 
     cine: bool = False
@@ -36,6 +37,8 @@ class Situation:
     run: bool = False
     changed: bool = False
     undo: bool = False
+    automatic: bool = False
+    missing_memory: str = ""
 
 
 def controls(now: Situation, _: Callable[[str], str] = str) -> dict[str, Control]:
@@ -52,13 +55,13 @@ def controls(now: Situation, _: Callable[[str], str] = str) -> dict[str, Control
         ),
         "next": _with_reasons(
             _("Next to check"),
-            _("Go to the prediction that deserves a look first (key N)."),
+            _("Go to the prediction that deserves a look first (Shift+N)."),
             *_needs_cine(now, _),
             (not now.found, _("Nothing was found yet; press Segment first.")),
         ),
         "review": _with_reasons(
             _("Accept slice"),
-            _("Mark this slice's mask as reviewed; no run will change it (key A)."),
+            _("Mark this slice's mask as reviewed; no run will change it (Shift+A)."),
             *_needs_slice(now, _),
             (now.status is Status.EMPTY, _("This slice is empty; find or annotate it first.")),
             (now.status is Status.REVIEWED, _("This slice is reviewed already.")),
@@ -71,12 +74,15 @@ def controls(now: Situation, _: Callable[[str], str] = str) -> dict[str, Control
         ),
         "copy": _with_reasons(
             _("Copy previous slice"),
-            _("Start this slice from the mask of the slice beside it in the same frame."),
+            _("Start this slice from the mask of the slice beside it in the same frame (Shift+C)."),
             *_needs_slice(now, _),
         ),
         "nothing": _with_reasons(
             _("Nothing here"),
-            _("Say that no structure is in this slice, as above the base or below the apex; its mask is cleared."),
+            _(
+                "Say that no structure is in this slice, as above the base or below the apex; its mask is cleared "
+                "(Shift+E)."
+            ),
             *_needs_slice(now, _),
         ),
         "export": _with_reasons(
@@ -97,17 +103,20 @@ def _segment(now: Situation, _: Callable[[str], str]) -> Control:
         _("Find all slices of all frames that are not annotated, corrected or reviewed."),
         *_needs_cine(now, _),
         (bool(now.missing), now.missing),
-        (not now.fixed, _("No slice is annotated; paint the structures into one mid-ventricular slice first.")),
+        (
+            not now.automatic and not now.fixed,
+            _("No slice is annotated; paint the structures into one mid-ventricular slice first."),
+        ),
     )
 
 
 def _propagate(now: Situation, _: Callable[[str], str]) -> Control:
     return _with_reasons(
         _("Propagate the correction"),
-        _("Find again what the corrections since the last run can change, and what is still empty."),
+        _("The memory network finds again what the corrections since the last run can change."),
         *_needs_cine(now, _),
         (now.running, _("A run is going on; wait for it or cancel it.")),
-        (bool(now.missing), now.missing),
+        (bool(now.missing_memory), now.missing_memory),
         (not now.run, _("Nothing was found yet; press Segment first.")),
         (not now.changed and not now.empty, _("Nothing was corrected since the last run.")),
     )

@@ -73,6 +73,14 @@ def ensure_packages(
         raise CardiacSegError(f"{', '.join(loaded)} was replaced by a newer version; restart Slicer to use it.")
 
 
+def optional(name: str) -> ModuleType | None:
+    """A Python module that some Slicers have, e.g. slicer.packaging; None where it is absent."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
 def _install(missing: list[str], torch_logic: Any, util: ModuleType, packaging: ModuleType | None) -> None:
     """Install the requirements; the user has agreed already, so nobody asks again."""
     if TORCH in missing:

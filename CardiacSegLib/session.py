@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from .anatomy import LV
+from .choices import MEMORY, Choices
 from .cine import Segmentation, Status
 from .controls import Control, Situation, controls
+from .corrections import memory_for
 from .errors import CardiacSegError
 from .measures import Measures, measure
 from .review import review_order
@@ -23,6 +25,7 @@ from .writers.results import known_curves
 Place = tuple[int, int]
 Translate = Callable[[str], str]
 
+_MEMORY_CHOSEN = Choices({}, {})
 _UNDO_DEPTH = 3
 """Runs that can be undone; a snapshot of a large cine takes some ten MB."""
 
@@ -46,9 +49,10 @@ class Session:
         self.study: Any = None
         self.log: list[str] = []
         self._engine_for, self._ = engine_for, _
+        self._engines: dict[bool, tuple[tuple[str, str, str], Any]] = {}
         self._engine: Any = None
-        self._engine_key: tuple[str, str, str] | None = None
         self._run: Any = None
+        self._method = ""
         self._began_with: Segmentation | None = None
         self._before: Any = None
         self._volumes_before: np.ndarray | None = None
@@ -75,9 +79,9 @@ class Session:
     def close(self) -> None:
         """End everything, the worker's process too."""
         self.close_study()
-        if self._engine is not None:
-            self._engine.close()
-        self._engine = self._engine_key = None
+        for _, engine in self._engines.values():
+            engine.close()
+        self._engines, self._engine = {}, None
 
     # Runs
 
@@ -87,22 +91,32 @@ class Session:
         return self._run is not None
 
     @property
+    def warming(self) -> bool:
+        """Whether a worker is loading its network; `device_name` follows."""
+        return self._engine is not None and self._engine.alive and not self._engine.device_name
+
+    @property
     def device_name(self) -> str:
         """What the worker computes on, in words; empty until it is known."""
         return self._engine.device_name if self._engine is not None else ""
 
     def warm(self, name: str, weights: str, device: str) -> None:
         """Start the worker in advance; what is wrong with it is said when a run is asked for."""
-        with suppress(CardiacSegError):
-            self._engine_of(name, weights, device).warm()
+        if not self.running:
+            with suppress(CardiacSegError):
+                self._engine_of(name, weights, device).warm()
 
     def segment(self, name: str, weights: str, device: str, start: Place) -> None:
         """Begin to find every slice that is not a person's, the ones near start (frame, slice) first."""
-        self._begin(name, weights, device, start, None)
+        self._begin((name, weights, device), start, name)
 
-    def propagate(self, name: str, weights: str, device: str, start: Place) -> None:
-        """Begin to find again what the corrections since the last run can change, and what is still empty."""
-        self._begin(name, weights, device, start, self.study.last_run)
+    def propagate(self, weights: str, device: str, start: Place) -> None:
+        """Begin to find again what the corrections since the last run can change, and what is still empty.
+
+        It is the memory network that does it, whichever method found the slices: after a run of its own from the
+        annotation of that run, after an automatic one from all that stands (`corrections`).
+        """
+        self._begin((MEMORY, weights, device), start, self.study.last_method, again=True)
 
     def cancel(self) -> None:
         """Stop the run; what it has found stays."""
@@ -188,36 +202,38 @@ class Session:
     # Numbers
 
     def results(self) -> Results:
-        """Measure the study as it stands. While slices are still to be found, unfinished frames do not count."""
+        """Measure the study as it stands; frames that a run has not finished do not count."""
         study = self.study
         study.notice_edits()
-        segmentation = settled(study.read())
+        segmentation = study.read()
         times = study.cine.times if study.cine.times_known else None
         measures = measure(segmentation, study.patient, times, study.phase("ed"), study.phase("es"))
         return Results(measures, known_curves(segmentation), times)
 
     # What can be done
 
-    def controls(self, place: Place, missing: str = "") -> dict[str, Control]:
-        """Button -> what it shows, for the slice (frame, slice) in view. missing: why no engine can run, if so."""
-        return controls(self.situation(place, missing), self._)
+    def controls(self, place: Place, chosen: Choices = _MEMORY_CHOSEN) -> dict[str, Control]:
+        """Button -> what it shows, for the slice (frame, slice) in view and the chosen method."""
+        return controls(self.situation(place, chosen), self._)
 
-    def situation(self, place: Place, missing: str = "") -> Situation:
+    def situation(self, place: Place, chosen: Choices = _MEMORY_CHOSEN) -> Situation:
         """Everything that decides about the buttons."""
         if self.study is None:
-            return Situation(missing=missing)
+            return Situation()
         status = self.study.status
         return Situation(
             cine=True,
             running=self.running,
-            missing=missing,
+            missing=chosen.missing,
             fixed=bool((status >= Status.ANNOTATED).any()),
             status=Status(status[place]) if self._inside(place) else None,
             found=bool((status == Status.PREDICTED).any()),
             empty=bool((status == Status.EMPTY).any()),
-            run=self.study.has_run,
+            run=bool(self.study.last_method),
             changed=self._changed(),
             undo=bool(self._undo),
+            automatic=chosen.method != MEMORY,
+            missing_memory=chosen.missing_memory,
         )
 
     # Inside
@@ -225,22 +241,31 @@ class Session:
     def _inside(self, place: Place) -> bool:
         return all(0 <= index < size for index, size in zip(place, self.study.status.shape, strict=True))
 
-    def _engine_of(self, name: str, weights: str, device: str) -> Any:
-        if self._engine_key != (name, weights, device):
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = self._engine_for(name, weights, device)
-            self._engine_key = (name, weights, device)
-        return self._engine
+    def _engine_of(self, *key: str) -> Any:
+        """The engine of a name, weights and device. An automatic one and the memory network live side by side."""
+        role = key[0] == MEMORY
+        known, engine = self._engines.get(role, (None, None))
+        if known != key:
+            if engine is not None:
+                engine.close()
+            engine = self._engine_for(*key)
+            self._engines[role] = key, engine
+        self._engine = engine
+        return engine
 
-    def _begin(self, name: str, weights: str, device: str, start: Place, previous: Segmentation | None) -> None:
+    def _begin(self, key: tuple[str, str, str], start: Place, method: str, again: bool = False) -> None:
         if self.running:
             raise CardiacSegError(self._("A run is going on; cancel it first."))
-        engine = self._engine_of(name, weights, device)
-        self._before = self.study.snapshot()
-        self._began_with = self.study.read()
-        self._volumes_before = self._lv_volumes() if self.study.has_run else None
-        self._run = engine.begin(self.study.cine, self._began_with, start=start, previous=previous)
+        engine = self._engine_of(*key)
+        self._before, self._method = self.study.snapshot(), method
+        self._began_with = annotation = self.study.read()
+        self._volumes_before = self._lv_volumes() if self.study.last_method else None
+        previous = None
+        if again and method == MEMORY:
+            previous = self.study.last_run
+        elif again:
+            annotation = memory_for(annotation, self.study.changed_since_run())
+        self._run = engine.begin(self.study.cine, annotation, start=start, previous=previous)
 
     def _finish(self, state: str) -> None:
         """The run is over: remember what it started from, and say what it has changed."""
@@ -248,7 +273,7 @@ class Session:
         if run.found:
             self._undo = [*self._undo[1 - _UNDO_DEPTH :], self._before]
         if state == "DONE":
-            self.study.last_run = self._began_with
+            self.study.remember_run(self._began_with, self._method)
         self._visited = []
         self._tell(self._summary(state, run.found))
         self._before = self._began_with = None
@@ -277,31 +302,21 @@ class Session:
 
     def _lv_volumes(self) -> np.ndarray | None:
         name = next((s.name for s in self.study.structures if s.value == LV.value), None)
-        return known_curves(settled(self.study.read())).get(name)
+        return known_curves(self.study.read()).get(name)
 
     def _changed(self) -> bool:
         """Whether a person fixed, released or changed slices since the last complete run."""
         version, changed = self._changed_at
+        if not self.study.last_method:
+            return False
         if version != self.study.version:
-            last, now = self.study.last_run, self.study.read()
-            changed = last is not None and (
-                (last.fixed != now.fixed).any() or (last.labels[now.fixed] != now.labels[now.fixed]).any()
-            )
+            if self.study.last_method == MEMORY:
+                last, now = self.study.last_run, self.study.read()
+                changed = (last.fixed != now.fixed).any() or (last.labels[now.fixed] != now.labels[now.fixed]).any()
+            else:
+                changed = self.study.changed_since_run().any()
             self._changed_at = (self.study.version, bool(changed))
         return bool(changed)
 
     def _tell(self, sentence: str) -> None:
         self.log.append(sentence)
-
-
-def settled(segmentation: Segmentation) -> Segmentation:
-    """The segmentation without frames that a run has not finished: half a stack would pass for a small volume.
-
-    Before any slice was found by an engine, frames count as they are: a person who draws by hand does not fill them.
-    """
-    if not (segmentation.status == Status.PREDICTED).any():
-        return segmentation
-    unfinished = (segmentation.status == Status.EMPTY).any(axis=1)
-    labels, status = segmentation.labels.copy(), segmentation.status.copy()
-    labels[unfinished], status[unfinished] = 0, Status.EMPTY
-    return Segmentation(labels, status, segmentation.affine, segmentation.structures)

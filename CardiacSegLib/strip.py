@@ -40,5 +40,5 @@ def place_at(shape: tuple[int, int], size: tuple[int, int], x: int, y: int) -> t
 def legend(_: Callable[[str], str] = str) -> str:
     """What the colors mean, as rich text."""
     names = (_("empty"), _("found"), _("annotated"), _("corrected"), _("reviewed"))
-    marks = (f'<span style="color:{color}">&#9632;</span> {name}' for color, name in zip(COLORS, names, strict=True))
-    return "&nbsp;&nbsp; ".join(marks)
+    pairs = zip(COLORS, names, strict=True)
+    return "&nbsp; ".join(f'<span style="color:{color}">&#9632;</span>&nbsp;{name} ' for color, name in pairs)

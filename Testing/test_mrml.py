@@ -378,7 +378,7 @@ def test_a_run_is_undone_as_a_whole_with_status_and_memory(study: mrml.Study, he
     snapshot = study.snapshot()
     before = stored(study)
     find_all(study, heart)
-    study.last_run = study.read()
+    study.remember_run(study.read(), "cstm")
     study.restore(snapshot)
     step_through(study)
     assert (stored(study) == before).all()
@@ -404,7 +404,7 @@ def test_a_study_comes_back_with_the_scene_ready_to_go_on(scene, study, heart: P
     study.set_slice(0, 1, heart.truth.labels[0, 1], Status.ANNOTATED)
     annotation = study.read()
     find_all(study, heart)
-    study.last_run = annotation
+    study.remember_run(annotation, "cstm")
     study.set_phase("es", 3)
     study.patient = Patient(180, 75)
     study.frame = 4
@@ -419,6 +419,7 @@ def test_a_study_comes_back_with_the_scene_ready_to_go_on(scene, study, heart: P
     assert again.confidence == pytest.approx(confidence)
     assert (again.last_run.labels[0, 1] == heart.truth.labels[0, 1]).all()
     assert (again.last_run.status == annotation.status).all()
+    assert again.last_method == "cstm"
     assert (again.phase("ed"), again.phase("es")) == (None, 3)
     assert again.patient == Patient(180, 75)
     assert (again.cine.frames == heart.cine.frames).all()

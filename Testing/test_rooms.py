@@ -50,8 +50,8 @@ def test_the_panel_opens_without_what_is_slow_or_may_be_missing(package: str) ->
         "import sys",
         f"sys.modules[{package!r}] = None",
         "import CardiacSegLib.session, CardiacSegLib.words, CardiacSegLib.strip, CardiacSegLib.selftest",
-        "import CardiacSegLib.dependencies, CardiacSegLib.worker, CardiacSegLib.readers",
-        "print(len(CardiacSegLib.words.weights_choices()))",
+        "import CardiacSegLib.choices, CardiacSegLib.dependencies, CardiacSegLib.worker, CardiacSegLib.readers",
+        "print(len(CardiacSegLib.choices.weights_choices()))",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

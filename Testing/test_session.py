@@ -14,12 +14,13 @@ pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'p
 from mrml_scene import real_scene
 
 from CardiacSegLib import mrml
+from CardiacSegLib.choices import Choices
 from CardiacSegLib.cine import Segmentation, SlicePrediction, Status
 from CardiacSegLib.controls import Situation, controls
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures import measure
 from CardiacSegLib.phantom import Phantom, beating_heart
-from CardiacSegLib.session import Session, settled
+from CardiacSegLib.session import Session
 
 State = Enum("State", "RUNNING DONE CANCELLED FAILED")
 
@@ -29,9 +30,13 @@ class Engine:
 
     def __init__(self, truth: Segmentation) -> None:
         self.truth, self.runs, self.closed = truth, [], False
-        self.device_name = "two slow cores"
+        self.alive, self.device_name = False, ""
+
+    def warm(self) -> None:
+        self.alive = True
 
     def begin(self, cine, annotation, *, start=None, previous=None) -> Run:
+        self.alive, self.device_name = True, "two slow cores"
         self.runs.append(Run(self.truth, annotation, start, previous))
         return self.runs[-1]
 
@@ -120,7 +125,7 @@ def test_cancel_keeps_what_was_found(session: Session) -> None:
     assert not session.running
     assert (session.study.status == Status.PREDICTED).sum() == 8
     assert session.log[-1].startswith("Cancelled: 8 slices found")
-    assert not session.study.has_run
+    assert not session.study.last_method
 
 
 def test_a_run_that_fails_says_why_and_keeps_what_was_found(session: Session, engines) -> None:
@@ -138,7 +143,7 @@ def test_a_run_that_fails_says_why_and_keeps_what_was_found(session: Session, en
 def test_a_correction_is_propagated_from_the_annotation_of_the_last_complete_run(session: Session, engines) -> None:
     segment(session)
     session.study.set_slice(3, 2, np.zeros((64, 64), np.uint8), Status.CORRECTED)
-    session.propagate(*CHOICE, start=(3, 2))
+    session.propagate(*CHOICE[1:], start=(3, 2))
     finish(session)
     first, second = engines[CHOICE].runs
     assert first.previous is None
@@ -157,6 +162,80 @@ def test_the_same_choice_keeps_the_worker_and_another_ends_it(session: Session, 
     assert session.running
 
 
+def test_a_warm_worker_tells_what_it_computes_on_when_it_knows(session: Session, engines) -> None:
+    assert not session.warming
+    session.warm(*CHOICE)
+    assert session.warming
+    engines[CHOICE].device_name = "two slow cores"
+    assert not session.warming
+    assert session.device_name == "two slow cores"
+
+
+def test_choosing_other_weights_during_a_run_does_not_end_it(session: Session, engines) -> None:
+    segment(session, polls=1)
+    session.warm("cstm", "other", "auto")
+    assert session.running
+    assert list(engines) == [CHOICE]
+
+
+# Automatic methods
+
+AUTOMATIC = ("unet", "any", "auto")
+UNET = Choices({}, {}, "unet")
+
+
+def test_an_automatic_method_needs_no_annotation(session: Session, heart: Phantom) -> None:
+    session.study.set_status(0, 1, Status.EMPTY)
+    assert not session.controls((0, 0))["segment"].enabled
+    assert session.controls((0, 0), UNET)["segment"].enabled
+    session.segment(*AUTOMATIC, start=(0, 0))
+    finish(session)
+    assert (session.study.status == Status.PREDICTED).all()
+
+
+def test_a_correction_of_an_automatic_result_goes_to_the_memory_network_with_all_that_stands(
+    session: Session, engines, heart: Phantom
+) -> None:
+    session.segment(*AUTOMATIC, start=(0, 0))
+    finish(session)
+    assert not session.controls((0, 0), UNET)["propagate"].enabled
+    session.mark_reviewed(5, 0)  # what is right as it stands is no correction
+    assert not session.controls((0, 0), UNET)["propagate"].enabled
+    session.study.set_slice(3, 2, np.zeros((64, 64), np.uint8), Status.CORRECTED)
+    assert session.controls((0, 0), UNET)["propagate"].enabled
+    session.propagate(*CHOICE[1:], start=(3, 2))
+    run = engines[CHOICE].runs[-1]
+    assert run.previous is None
+    asked = {(int(frame), int(z)) for frame, z in np.argwhere(~run.annotation.fixed)}
+    assert asked == {(2, 2), (4, 2), (3, 1), (3, 3)}  # a quarter of six frames is one
+    kept = run.annotation.fixed & (session.study.status == Status.PREDICTED)
+    assert (run.annotation.labels[kept] == heart.truth.labels[kept]).all()
+    finish(session)
+    assert not engines[AUTOMATIC].closed
+    assert not session.controls((0, 0), UNET)["propagate"].enabled
+    assert (session.study.status == Status.PREDICTED).sum() == 24 - 3  # annotated, reviewed and corrected stay
+    session.study.set_slice(1, 0, np.zeros((64, 64), np.uint8), Status.CORRECTED)
+    session.propagate(*CHOICE[1:], start=(1, 0))  # the next correction is one of an automatic result too
+    asked = engines[CHOICE].runs[-1].annotation
+    assert {(int(t), int(z)) for t, z in np.argwhere(~asked.fixed)} == {(0, 0), (2, 0), (1, 1)}
+
+
+def test_a_slice_that_is_corrected_while_an_automatic_run_goes_on_is_a_correction(session: Session) -> None:
+    session.segment(*AUTOMATIC, start=(0, 0))
+    finish(session, polls=2)
+    session.study.set_slice(5, 2, np.zeros((64, 64), np.uint8), Status.ANNOTATED)
+    finish(session)
+    assert {(int(t), int(z)) for t, z in np.argwhere(session.study.changed_since_run())} == {(5, 2)}
+
+
+def test_a_released_slice_of_an_automatic_result_is_found_again(session: Session, engines) -> None:
+    session.segment(*AUTOMATIC, start=(0, 0))
+    finish(session)
+    session.release(0, 1)
+    session.propagate(*CHOICE[1:], start=(0, 1))
+    assert not engines[CHOICE].runs[-1].annotation.fixed[0, 1]
+
+
 def test_a_run_is_undone_with_its_memory(session: Session, heart: Phantom) -> None:
     before = session.study.read()
     segment(session)
@@ -164,7 +243,7 @@ def test_a_run_is_undone_with_its_memory(session: Session, heart: Phantom) -> No
     after = session.study.read()
     assert (after.labels == before.labels).all()
     assert (after.status == before.status).all()
-    assert not session.study.has_run
+    assert not session.study.last_method
     assert not session.controls((0, 0))["undo"].enabled
 
 
@@ -193,10 +272,11 @@ def test_frames_that_a_run_has_not_finished_do_not_count(session: Session) -> No
     assert (np.isfinite(curve) == finished).all()
 
 
-def test_frames_drawn_by_hand_count_though_slices_beyond_the_heart_stay_empty(heart: Phantom) -> None:
-    by_hand = Segmentation(heart.truth.labels, np.zeros((6, 4), np.uint8), heart.truth.affine)
-    by_hand.status[[0, 2], 1:3] = Status.ANNOTATED
-    assert settled(by_hand) is by_hand
+def test_one_annotated_slice_is_no_volume_and_a_stack_drawn_by_hand_is(session: Session, heart: Phantom) -> None:
+    assert not np.isfinite(session.results().curves["LV"]).any()
+    for frame, z in ((0, 2), (2, 1), (2, 2)):
+        session.study.set_slice(frame, z, heart.truth.labels[frame, z], Status.ANNOTATED)
+    assert np.flatnonzero(np.isfinite(session.results().curves["LV"])).tolist() == [0, 2]
 
 
 def test_next_to_check_goes_round_all_predictions_and_leaves_out_the_accepted(session: Session) -> None:
@@ -267,6 +347,8 @@ def test_segment_becomes_cancel_while_a_run_goes_on(session: Session) -> None:
         (Situation(cine=True, fixed=True, missing="PyTorch is not installed."), "segment", "PyTorch is not"),
         (Situation(cine=True, fixed=True), "propagate", "press Segment first"),
         (Situation(cine=True, fixed=True, run=True), "propagate", "Nothing was corrected"),
+        (Situation(cine=True, automatic=True, missing="No weights."), "segment", "No weights"),
+        (Situation(cine=True, run=True, automatic=True, missing_memory="No memory."), "propagate", "No memory"),
         (Situation(cine=True, status=Status.EMPTY), "review", "This slice is empty"),
         (Situation(cine=True, status=Status.PREDICTED), "release", "not fixed by a person"),
         (Situation(cine=True), "copy", "Show a slice"),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from CardiacSegLib.cine import Cine
 from CardiacSegLib.measures import Measures
-from CardiacSegLib.weights import WeightsCard, write_card
-from CardiacSegLib.words import describe_card, describe_measures, describe_place, weights_choices, why_no_engine
+from CardiacSegLib.weights import WeightsCard
+from CardiacSegLib.words import describe_card, describe_measures, describe_place
 
-CARD = WeightsCard("cstm-x", "cstm", "small", ("ACDC",), "CC BY-NC-SA 4.0", "train", 1, {"es_dice_lv": 0.91, "of": "v"})
+FIGURES = {"validation": "ten cines", "es_dice_lv": 0.9107, "lvef_error_points": 2.645}
+CARD = WeightsCard("cstm-x", "cstm", "small", ("ACDC",), "CC BY-NC-SA 4.0", "train", 1, FIGURES)
 
 
 @pytest.fixture
@@ -21,33 +22,30 @@ def cine() -> Cine:
 
 
 def test_a_place_is_told_with_its_time_counted_from_0(cine: Cine) -> None:
-    assert describe_place(cine, 1, 0) == "Frame 1 of 0-2 · 42 ms · slice 0 of 0-1"
+    assert describe_place(cine, 1, 0) == "Frame 1 (0 to 2) · 42 ms · slice 0 (0 to 1)"
     assert describe_place(cine, 2, -1).endswith("the view shows no slice of the cine")
+
+
+def test_without_a_cine_that_is_told() -> None:
+    assert describe_place(None, 0, -1) == "No cine is open."
 
 
 def test_nominal_times_are_not_shown(cine: Cine) -> None:
     nominal = Cine(cine.frames, cine.affine, cine.times, times_known=False)
-    assert describe_place(nominal, 1, 0) == "Frame 1 of 0-2 · slice 0 of 0-1"
+    assert describe_place(nominal, 1, 0) == "Frame 1 (0 to 2) · slice 0 (0 to 1)"
 
 
 def test_only_measures_that_are_known_are_told() -> None:
     assert describe_measures(Measures(lv_edv_ml=120.4, lv_mass_g=88.6)) == "EDV 120 ml  Mass 89 g"
-    assert describe_measures(Measures()) == ""
+    assert describe_measures(Measures()).startswith("No volumes yet")
 
 
 def test_a_card_tells_licence_data_and_figures() -> None:
-    assert describe_card(CARD) == "Licence CC BY-NC-SA 4.0 · ACDC · es dice lv 0.91"
+    assert (
+        describe_card(CARD)
+        == "Licence: CC BY-NC-SA 4.0. Trained on ACDC. ten cines: ES Dice LV 0.91, LV EF error 2.6 points."
+    )
 
 
-def test_a_chosen_file_can_be_chosen_again_and_one_without_card_cannot(tmp_path: Path) -> None:
-    path = tmp_path / "mine.safetensors"
-    assert str(path) not in weights_choices(str(path))
-    card = {name: value for name, value in vars(CARD).items() if name != "path"}
-    write_card(path, card)
-    assert weights_choices(str(path))[str(path)].name == "cstm-x"
-
-
-def test_why_no_engine_can_run_is_told() -> None:
-    assert why_no_engine(["torch>=2.4"], CARD).startswith("torch is not installed")
-    assert why_no_engine([], None).startswith("No weights are installed")
-    assert why_no_engine([], CARD) == ""
+def test_a_card_without_figures_tells_none() -> None:
+    assert describe_card(replace(CARD, figures={}, data=())) == "Licence: CC BY-NC-SA 4.0."

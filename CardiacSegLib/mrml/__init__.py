@@ -7,10 +7,10 @@ from .export import FORMATS, export_study
 from .results import remove_results, result_node, update_results
 from .sample import load_sample
 from .study import Place, Study, image_of, open_study
-from .views import editor_node, face_stack, show_curve, show_slice, show_stack, slice_in_view
+from .views import editor_node, face_stack, set_up_editor, show_curve, show_slice, show_stack, slice_in_view
 
 __all__ = [
     "FORMATS", "Place", "Study", "browser_of", "cine_to_scene", "editor_node", "export_study", "face_stack", "image_of",
-    "load_sample", "open_study", "remove_results", "result_node", "scene_to_cine", "show_curve", "show_slice",
-    "show_stack", "slice_in_view", "update_results",
+    "load_sample", "open_study", "remove_results", "result_node", "scene_to_cine", "set_up_editor", "show_curve",
+    "show_slice", "show_stack", "slice_in_view", "update_results",
 ]  # fmt: skip

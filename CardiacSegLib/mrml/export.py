@@ -21,8 +21,10 @@ def export_study(study: Study, measures: Measures, folder: str | Path, formats: 
 
     formats: of FORMATS. "seq.mrb" is the segmentation sequence as Slicer loads it back, "seg.nrrd" one file a frame,
     "nii.gz" all frames as labels in 4D, "csv" the volumes with the measures as JSON beside them.
-    Raises CardiacSegError, naming the folder, if it cannot be written.
+    Raises CardiacSegError, naming the folder, if it cannot be written, and if no folder or no format is given.
     """
+    if not str(folder) or not formats:
+        raise CardiacSegError("Choose a folder and at least one kind of file to export.")
     stem = safe_name(study.cine.name)
     segmentation = study.read()
     times = study.cine.times if study.cine.times_known else None

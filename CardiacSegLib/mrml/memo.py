@@ -39,18 +39,24 @@ def checksum(mask: np.ndarray) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(mask)):08x}"
 
 
-def pack_run(annotation: Segmentation) -> str:
-    """The annotation of a run: its status and the masks of its fixed slices."""
+def pack_run(annotation: Segmentation, method: str, checksums: list[list[str]]) -> str:
+    """A complete run: its method, the status and the fixed masks that it began with, the checksums when it ended."""
     masks = np.ascontiguousarray(annotation.labels[annotation.fixed])
     packed = base64.b64encode(zlib.compress(masks.tobytes())).decode("ascii")
-    return json.dumps({"status": annotation.status.tolist(), "masks": packed})
+    entry = {"method": method, "status": annotation.status.tolist(), "masks": packed, "checksums": checksums}
+    return json.dumps(entry)
+
+
+def read_run(text: str) -> dict:
+    """What was packed, as it stands: method, status, masks, checksums."""
+    return {"method": "cstm", "checksums": None} | json.loads(text)
 
 
 def unpack_run(text: str | None, now: Segmentation) -> Segmentation | None:
     """The annotation that was packed, on the grid and with the structures of now; slices not fixed are empty."""
     if not text:
         return None
-    entry = json.loads(text)
+    entry = read_run(text)
     run = Segmentation(np.zeros_like(now.labels), np.array(entry["status"], np.uint8), now.affine, now.structures)
     masks = np.frombuffer(zlib.decompress(base64.b64decode(entry["masks"])), np.uint8)
     run.labels[run.fixed] = masks.reshape(-1, *now.labels.shape[2:])

@@ -18,6 +18,9 @@ _ROLE = "CardiacSeg."
 _WORDS = ("rate", "mass", "time")
 _UNITS = {"percent": "%", "ml": "ml", "g": "g", "ms": "ms", "m2": "m²", "bpm": "1/min"}
 
+_DIGITS = {"m²": 2}
+"""After the point, by unit; 1 for all others: more would promise what counted voxels do not hold. Files hold more."""
+
 
 def update_results(
     study: Study, measures: Measures, curves: Mapping[str, np.ndarray], times: np.ndarray | None
@@ -62,9 +65,9 @@ def _measure_columns(measures: Measures) -> dict[str, list]:
     for name, value in measures.to_dict().items():
         if isinstance(value, (int, float)) and name != "schema_version":
             words, unit = _split(name)
-            rows.append((words, value, unit))
+            rows.append((words, str(value) if isinstance(value, int) else f"{value:.{_DIGITS.get(unit, 1)}f}", unit))
     names, values, units = zip(*rows, strict=True) if rows else ((), (), ())
-    return {"Measure": list(names), "Value": [f"{v:g}" for v in values], "Unit": list(units)}
+    return {"Measure": list(names), "Value": list(values), "Unit": list(units)}
 
 
 def _split(name: str) -> tuple[str, str]:

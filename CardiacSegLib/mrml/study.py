@@ -10,6 +10,7 @@ Slicer's own rules for sequences can lose or invent masks; all that guards again
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -119,16 +120,26 @@ class Study:
         """The annotation that the last complete run started from; None before the first."""
         return memo.unpack_run(self.masks.GetAttribute(memo.LAST_RUN), self.read())
 
-    @last_run.setter
-    def last_run(self, annotation: Segmentation | None) -> None:
-        text = None if annotation is None else memo.pack_run(annotation)
-        self.masks.SetAttribute(memo.LAST_RUN, text)
+    def remember_run(self, annotation: Segmentation, method: str) -> None:
+        """A run of a method is complete; annotation: what it started from."""
+        sums = self._checksums()
+        changed = (self._labels != annotation.labels).any(axis=(2, 3)) | ~annotation.fixed
+        for frame, z in np.argwhere((self._status >= Status.ANNOTATED) & changed):
+            sums[frame][z] = ""  # a person changed it while the run went on
+        self.masks.SetAttribute(memo.LAST_RUN, memo.pack_run(annotation, method, sums))
         self.version += 1
 
     @property
-    def has_run(self) -> bool:
-        """Whether there was a complete run."""
-        return bool(self.masks.GetAttribute(memo.LAST_RUN))
+    def last_method(self) -> str:
+        """The method of the last complete run; empty before the first."""
+        text = self.masks.GetAttribute(memo.LAST_RUN)
+        return memo.read_run(text)["method"] if text else ""
+
+    def changed_since_run(self) -> np.ndarray:
+        """(T, Z) bool: slices whose masks a person changed, or that were released, since the last complete run."""
+        entry = memo.read_run(self.masks.GetAttribute(memo.LAST_RUN))
+        released = (np.array(entry["status"]) >= Status.ANNOTATED) & (self._status < Status.ANNOTATED)
+        return (np.array(entry["checksums"]) != np.array(self._checksums())) | released
 
     @property
     def patient(self) -> Patient:
@@ -147,6 +158,19 @@ class Study:
     def set_phase(self, name: str, frame: int | None) -> None:
         """Fix the frame of "ed" or "es"; None lets it be found."""
         self.masks.SetAttribute(_PHASES[name], None if frame is None else str(frame))
+
+    @property
+    def facts(self) -> tuple[float | None, ...]:
+        """What a person tells the measures: frames of ED and ES, height in cm, weight in kg; None where not told."""
+        patient = self.patient
+        return self.phase("ed"), self.phase("es"), patient.height_cm, patient.weight_kg
+
+    @facts.setter
+    def facts(self, facts: tuple[float | None, ...]) -> None:
+        ed, es, height, weight = facts
+        self.set_phase("ed", ed)
+        self.set_phase("es", es)
+        self.patient = dataclasses.replace(self.patient, height_cm=height, weight_kg=weight)
 
     # What a person does
 
@@ -230,6 +254,9 @@ class Study:
     def read_frame(self, frame: int) -> np.ndarray:
         """The labels (Z, Y, X) of a frame as they stand in the scene."""
         return read_labels(self._item(frame).GetSegmentation(), self.cine.shape[1:])
+
+    def _checksums(self) -> list[list[str]]:
+        return [[memo.checksum(mask) for mask in frame] for frame in self._labels]
 
     def _item(self, frame: int) -> slicer.vtkMRMLSegmentationNode:
         return self.masks.GetNthDataNode(frame)

@@ -17,6 +17,7 @@ _RIGHT, _DOWN = np.array([-1.0, -0.5, 0.0]), np.array([0.0, -0.3, -1.0])
 """On the screen (RAS): the patient's left and back to the right, feet and back down, as short axes are shown."""
 _SAME_PLANE = 0.99  # cosine between the view's and the stack's normal
 
+_EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold", "Scissors", "Islands", "Smoothing", "Margin")
 _LAYOUT = 1735
 _LAYOUT_XML = """<layout type="vertical" split="true">
  <item splitSize="700"><view class="vtkMRMLSliceNode" singletontag="Red">
@@ -84,6 +85,18 @@ def editor_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentEditorNode:
         node.SetHideFromEditors(True)
         node = scene.AddNode(node)
     return node
+
+
+def set_up_editor(editor: Any, scene: slicer.vtkMRMLScene) -> Any:
+    """Show of a Segment Editor widget what a panel with one study needs; returns the widget."""
+    editor.setMaximumNumberOfUndoStates(10)
+    editor.setSegmentationNodeSelectorVisible(False)
+    editor.setSourceVolumeNodeSelectorVisible(False)
+    editor.setSwitchToSegmentationsButtonVisible(False)
+    editor.setEffectNameOrder(_EFFECTS)
+    editor.unorderedEffectsVisible = False
+    editor.setMRMLSegmentEditorNode(editor_node(scene))
+    return editor
 
 
 def show_stack(layouts: Any, study: Study) -> int | None:

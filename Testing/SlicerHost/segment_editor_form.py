@@ -83,7 +83,7 @@ class SegmentEditorForm(qMRMLWidget):
         return row
 
     def _effect_buttons(self) -> QtWidgets.QLayout:
-        row = QtWidgets.QHBoxLayout()
+        grid = QtWidgets.QGridLayout()
         self._buttons: dict[str, QtWidgets.QToolButton] = {}
         for name in EFFECTS:
             button = QtWidgets.QToolButton()
@@ -91,15 +91,14 @@ class SegmentEditorForm(qMRMLWidget):
             button.objectName = name
             button.checkable = True
             button.clicked.connect(lambda checked, name=name: self.setActiveEffectByName(name if checked else ""))
-            row.addWidget(button)
             self._buttons[name] = button
         self._undo, self._redo = QtWidgets.QToolButton(), QtWidgets.QToolButton()
         self._undo.text, self._redo.text = "Undo", "Redo"
         self._undo.clicked.connect(self.undo)
         self._redo.clicked.connect(self.redo)
-        row.addWidget(self._undo)
-        row.addWidget(self._redo)
-        return row
+        for place, button in enumerate((*self._buttons.values(), self._undo, self._redo)):
+            grid.addWidget(button, place // 4, place % 4)
+        return grid
 
     segmentationNodeSelectorVisible = Property(
         bool, lambda s: not s._node_row.isHidden(), lambda s, v: s._node_row.setVisible(v)
