@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,16 @@ import numpy as np
 from CardiacSegLib.anatomy import to_native
 from CardiacSegLib.cine import Cine, Segmentation, Status, empty_segmentation
 from CardiacSegLib.readers import read_cine, read_labels
+from CardiacSegLib.weights import WeightsCard, installed, read_card
 
 ROOT = Path(__file__).resolve().parents[2]
 ACDC = ROOT.parent / "shared" / "data" / "acdc"
 VALIDATION = tuple(f"patient{n:03d}" for n in (5, 6, 18, 24, 25, 39, 49, 51, 60, 62, 66, 79, 85, 87, 96))
 """Subjects that no weights of this project were trained on; three of each of ACDC's five groups."""
+
+
+WHOLE_CYCLES = ("cnn4d", "cnn3d")
+"""Networks that were made for whole cycles and are not measured on ED and ES alone."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,50 @@ def validation_cases() -> list[Case]:
     return [load_case(ACDC / "cine" / name) for name in VALIDATION if (ACDC / "cine" / name).is_dir()]
 
 
+def validation_pairs() -> list[Case]:
+    """All validation subjects as cines of two frames, ED and ES, whole pictures and stacks on their own grid."""
+    return [load_pair(ACDC / "training" / name) for name in VALIDATION]
+
+
 def load_case(folder: Path) -> Case:
     """One subject in ACDC's layout with a 4D cine."""
-    lines = (folder / "Info.cfg").read_text().splitlines()
-    info = dict(line.split(": ", 1) for line in lines if ": " in line)
     cine = read_cine(folder / f"{folder.name}_4d.nii.gz")
     expert = empty_segmentation(cine)
-    frames = [int(info[phase]) - 1 for phase in ("ED", "ES")]
-    for frame in frames:
-        labels, _, _ = read_labels(folder / f"{folder.name}_frame{frame + 1:02d}_gt.nii.gz")
-        expert.labels[frame] = to_native(labels[0], "acdc")
+    frames = labelled_frames(folder)
+    for frame, path in frames.items():
+        expert.labels[frame] = expert_labels(path)
         expert.status[frame] = Status.ANNOTATED
     return Case(folder.name, cine, expert, *frames)
+
+
+def load_pair(folder: Path) -> Case:
+    """One subject in ACDC's layout, ED and ES alone."""
+    masks = list(labelled_frames(folder).values())
+    ed, es = (read_cine(path.with_name(path.name.replace("_gt", ""))) for path in masks)
+    cine = replace(ed, frames=np.concatenate([ed.frames, es.frames]), times=np.array([0.0, 1.0]), times_known=False)
+    labels = np.stack([expert_labels(path) for path in masks])
+    status = np.full(labels.shape[:2], Status.ANNOTATED, np.uint8)
+    return Case(folder.name, cine, Segmentation(labels, status, cine.affine), ed=0, es=1)
+
+
+def labelled_frames(folder: Path) -> dict[int, Path]:
+    """Numbers from 0 and mask files of ED and ES."""
+    lines = (folder / "Info.cfg").read_text().splitlines()
+    info = dict(line.split(": ", 1) for line in lines if ": " in line)
+    numbers = [int(info[phase]) for phase in ("ED", "ES")]
+    return {number - 1: folder / f"{folder.name}_frame{number:02d}_gt.nii.gz" for number in numbers}
+
+
+def expert_labels(path: Path) -> np.ndarray:
+    """Native labels (Z, Y, X) of one of ACDC's mask files."""
+    labels, _, _ = read_labels(path)
+    return to_native(labels[0], "acdc")
+
+
+def cards_of(names: Sequence[str]) -> list[WeightsCard]:
+    """The cards of installed weights by name, or of .safetensors files by path."""
+    cards = {card.name: card for card in installed()}
+    return [read_card(Path(name)) if name.endswith(".safetensors") else cards[name] for name in names]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
