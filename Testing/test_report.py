@@ -229,7 +229,7 @@ def test_what_nobody_has_checked_is_said_first(study, report):
         return content(dataclasses.replace(study, masks=masks).data()).review
 
     status = study.masks.status
-    assert said(status) == "42 of 54 slices are a program's prediction that no person has confirmed."
+    assert said(status) == "42 of 54 slices are a program's prediction; no person has confirmed them here."
     assert said(status) in visible(report)
     assert (
         said(np.full_like(status, Status.REVIEWED)) == "All 54 slices were drawn, corrected or confirmed by a person."

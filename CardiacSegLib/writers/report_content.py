@@ -85,7 +85,7 @@ def content(data: Mapping) -> Content:
         title="Cardiac cine: volumes, function and wall",
         warning=software["use"],
         facts=[(label, patient[key]) for key, label in _FACTS.items() if key in patient],
-        review=_review(data["masks"]),
+        review=_review(data["masks"], data["weights"] is not None),
         results=Table(("", "LV", "RV"), _results(data)),
         context=_context(data),
         norms=Table(("", "Value", "Range of the healthy", "Of", "Place"), [_norm(row) for row in data["norms"]]),
@@ -105,13 +105,14 @@ def number(value: object, decimals: int) -> str:
     return NOTHING if value is None else f"{value:.{decimals}f}"
 
 
-def _review(masks: Mapping) -> str:
+def _review(masks: Mapping, method_known: bool) -> str:
     """What a person who signs has to know first."""
     count, total = masks["count"], masks["total"]
     if count["empty"]:
         return f"{count['empty']} of {total} slices are not segmented; frames with such slices may be incomplete."
     if count["predicted"]:
-        return f"{count['predicted']} of {total} slices are a program's prediction that no person has confirmed."
+        made = "are a program's prediction" if method_known else "were read from a file or predicted by a program"
+        return f"{count['predicted']} of {total} slices {made}; no person has confirmed them here."
     return f"All {total} slices were drawn, corrected or confirmed by a person."
 
 
