@@ -15,6 +15,7 @@ import typer
 
 from . import __version__
 from .anatomy import LABEL_MAPS
+from .cli_cohort import agreement
 from .cli_study import export, report
 from .errors import CardiacSegError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 LabelMap = Enum("LabelMap", {name: name for name in LABEL_MAPS}, type=str)
 AutomaticEngine = Enum("AutomaticEngine", {name: name for name in ("crocnet", "unet", "cnn4d", "cnn3d")}, type=str)
+Sex = Enum("Sex", {"F": "F", "M": "M"}, type=str)
 Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda")}, type=str)
 _debug = False
 
@@ -145,7 +147,7 @@ def propagate(
     """
     empty = _slices(annotated_slices)
     from .console import show_measures
-    from .measures import measure as measured
+    from .measures.study import measure_study
     from .readers import read_annotation, read_cine
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
@@ -162,10 +164,10 @@ def propagate(
 
         engine = load_engine(weights=weights, device=device.value)
         segmentation = _segment(engine, images, start)
-        measures = measured(segmentation, images.patient, images.times if images.times_known else None)
-        write_results(folder, segmentation, measures, images, truth)
+        study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
+        write_results(folder, segmentation, study, images, truth)
         write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, "cstm")), output)
-    show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
+    show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
 
@@ -190,7 +192,7 @@ def segment(
     """
     from .cine import empty_segmentation
     from .console import show_measures
-    from .measures import measure as measured
+    from .measures.study import measure_study
     from .readers import read_annotation, read_cine
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
@@ -204,16 +206,26 @@ def segment(
 
         method = load_engine(engine.value, weights, device.value)
         segmentation = _segment(method, images, empty_segmentation(images))
-        measures = measured(segmentation, images.patient, images.times if images.times_known else None)
-        write_results(folder, segmentation, measures, images, truth)
+        study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
+        write_results(folder, segmentation, study, images, truth)
         write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, engine.value)), output)
-    show_measures(measures.to_dict(), measured(truth).to_dict() if truth else None)
+    show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
 
 def _tell_remarks(cine: Cine) -> None:
     for remark in cine.remarks:
         typer.echo(f"note: {remark}", err=True)
+
+
+def _tell_partial(masks: Segmentation) -> None:
+    """Say which frames hold only a part of the stack: their volumes would be too small."""
+    from .measures import counted_frames
+
+    drawn = masks.labels.any(axis=(1, 2, 3))
+    frames = [str(frame) for frame in (drawn & ~counted_frames(masks)).nonzero()[0]]
+    if frames:
+        typer.echo(f"note: left out, since only a part of the stack is drawn: frame {', '.join(frames)}", err=True)
 
 
 def _segment(engine: Engine, cine: Cine, annotation: Segmentation) -> Segmentation:
@@ -232,45 +244,73 @@ def _segment(engine: Engine, cine: Cine, annotation: Segmentation) -> Segmentati
 
 @command
 def measure(
-    segmentation: Annotated[Path, typer.Argument(help="The masks of the cine, 4D; or of one frame, 3D.")],
+    segmentation: Annotated[
+        list[Path], typer.Argument(help="The masks of the cine, 4D; or of one frame, 3D; or those of many studies.")
+    ],
     output: OutputOption,
-    cine: Annotated[Path | None, typer.Option(help="The cine on the same grid, for the times and the overlay.")] = None,
+    cine: Annotated[
+        list[Path] | None,
+        typer.Option(help="The cine on the same grid, for the times and the overlay; once for each of many masks."),
+    ] = None,
     ed: Annotated[int | None, typer.Option(help="End-diastolic frame; else that of the largest LV.")] = None,
     es: Annotated[int | None, typer.Option(help="End-systolic frame; else that of the smallest LV.")] = None,
     height_cm: Annotated[float | None, typer.Option(min=1, help="Height, for values by body surface area.")] = None,
     weight_kg: Annotated[float | None, typer.Option(min=1, help="Weight, for values by body surface area.")] = None,
+    sex: Annotated[Sex | None, typer.Option(help="For the normal ranges.")] = None,
+    age_years: Annotated[float | None, typer.Option(min=0, help="For the normal ranges.")] = None,
+    insertion_deg: Annotated[
+        float | None,
+        typer.Option(
+            help="Where the RV begins on the anterior wall, seen from the centre of the LV: degrees from the patient's "
+            "head towards the left. Else as the masks show it. The AHA's segments start there."
+        ),
+    ] = None,
     label_map: LabelMapOption = LabelMap.native,
 ) -> None:
-    """Measure volumes, ejection fraction and mass of given masks.
+    """Measure volumes, ejection fraction, mass, wall and segments of given masks.
 
     Writes measures.json, volumes.csv and curve.png, and with --cine also
-    segmentation.nii.gz (native labels) and overlay.gif.
+    segmentation.nii.gz (native labels), overlay.gif and study.json. Of many masks
+    it writes one table, cohort.csv, with a row for each.
     """
+    if len(segmentation) > 1 or (cine and len(cine) > 1):
+        from .cli_cohort import measure_many
+
+        if {ed, es, height_cm, weight_kg, sex, age_years, insertion_deg} != {None}:
+            raise CardiacSegError(
+                "ED, ES, the insertion and facts about a patient belong to one study; leave them out with many masks."
+            )
+        measure_many(segmentation, cine or (), output, label_map.value)
+        return
     from dataclasses import replace
 
     from .cine import Patient
     from .console import show_measures
-    from .measures import measure as measured
-    from .readers import read_annotation, read_cine, read_segmentation
+    from .measures.study import measure_study
+    from .readers import read_cine, read_segmentation
     from .study_folder import StudyFolder, write_record
     from .writers.results import complete_folder, write_results
 
     with complete_folder(output) as folder:
-        images = read_cine(cine) if cine else None
+        images = read_cine(cine[0]) if cine else None
         if images:
             _tell_remarks(images)
-            masks = read_annotation(segmentation, images, label_map=label_map.value)
-        else:
-            masks = read_segmentation(segmentation, label_map.value)
+        masks = read_segmentation(segmentation[0], label_map.value, images)
+        _tell_partial(masks)
         known = images.patient if images else Patient()
-        patient = Patient(height_cm or known.height_cm, weight_kg or known.weight_kg, known.heart_rate_bpm, known.sex)
+        patient = replace(
+            known,
+            height_cm=height_cm or known.height_cm,
+            weight_kg=weight_kg or known.weight_kg,
+            sex=sex.value if sex else known.sex,
+        )
         times = images.times if images and images.times_known else None
-        measures = measured(masks, patient, times, ed, es)
-        write_results(folder, masks, measures, images)
+        study = measure_study(masks, patient, times, ed, es, insertion_deg, age_years)
+        write_results(folder, masks, study, images)
         if images and cine:
-            study = StudyFolder(replace(images, patient=patient), masks, cine, None, ed, es)
-            write_record(folder, study, output)
-    show_measures(measures.to_dict())
+            images = replace(images, patient=patient)
+            write_record(folder, StudyFolder(images, masks, cine[0], None, ed, es, insertion_deg, age_years), output)
+    show_measures(study.to_dict())
     typer.echo(f"Results: {output}")
 
 
@@ -374,6 +414,7 @@ def weights() -> None:
     show_weights(installed())
 
 
+command(agreement)
 command(report)
 command(export)
 

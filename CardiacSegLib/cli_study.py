@@ -46,7 +46,8 @@ def report(
         source = _source(found)
         header = source.first if source else None
         times = images.times if images.times_known else None
-        measured = measure_study(masks, images.patient, times, found.ed, found.es, age_years=age_years(header))
+        age = found.age_years or age_years(header)
+        measured = measure_study(masks, images.patient, times, found.ed, found.es, found.insertion_deg, age)
         data = report_data(measured.to_dict(), images, masks, found.weights, header, not without_patient)
         write_report(folder, data, images, masks)
     typer.echo(f"Report: {output / 'report.html'}, {output / 'report.pdf'}")

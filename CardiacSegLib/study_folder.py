@@ -27,7 +27,8 @@ class StudyFolder:
     """A cine with its masks as a command left them.
 
     source: where the cine lies. weights: what predicted slices, None where that is not known. ed, es: the frames that
-    the user fixed, else None.
+    the user fixed; insertion_deg: the anterior RV insertion that the user fixed (as in SegmentTable); age_years: as the
+    user told it; else None.
     """
 
     cine: Cine
@@ -36,13 +37,15 @@ class StudyFolder:
     weights: WeightsCard | None = None
     ed: int | None = None
     es: int | None = None
+    insertion_deg: float | None = None
+    age_years: float | None = None
 
 
 def write_record(folder: Path, study: StudyFolder, final: Path | None = None) -> None:
     """Write study.json beside the masks, so that `read_study_folder` finds everything again.
 
-    final: where the folder will lie, since the path of the cine is kept relative to it. Height and weight are those of
-    the cine's patient. Raises CardiacSegError if the file cannot be written.
+    final: where the folder will lie, since the path of the cine is kept relative to it. Height, weight and sex are
+    those of the cine's patient. Raises CardiacSegError if the file cannot be written.
     """
     try:
         source = os.path.relpath(study.source, final or folder)
@@ -61,6 +64,9 @@ def write_record(folder: Path, study: StudyFolder, final: Path | None = None) ->
         "es_frame": study.es,
         "height_cm": study.cine.patient.height_cm,
         "weight_kg": study.cine.patient.weight_kg,
+        "sex": study.cine.patient.sex,
+        "age_years": study.age_years,
+        "insertion_deg": study.insertion_deg,
     }
     write_measures(folder / RECORD, record)
 
@@ -84,8 +90,9 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
         )
     known = cine.patient
     patient = Patient(
-        record["height_cm"] or known.height_cm, record["weight_kg"] or known.weight_kg, known.heart_rate_bpm, known.sex
-    )
+        record["height_cm"] or known.height_cm, record["weight_kg"] or known.weight_kg, known.heart_rate_bpm,
+        record.get("sex") or known.sex,
+    )  # fmt: skip
     weights = record["weights"] and WeightsCard(**(record["weights"] | {"data": tuple(record["weights"]["data"])}))
     masks = read_annotation(folder / MASKS, cine)
     status = _status(masks.labels, record)
@@ -96,6 +103,8 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
         weights or None,
         record["ed_frame"],
         record["es_frame"],
+        record.get("insertion_deg"),
+        record.get("age_years"),
     )
 
 

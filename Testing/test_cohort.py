@@ -1,19 +1,23 @@
-"""Tables of many studies: one flat row for each, how two tables agree by definition, and their picture."""
+"""Tables of many studies: one flat row for each, how two tables agree by definition, their picture, the commands."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from CardiacSegLib import cli
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures.cohort import Agreement, cohort_row, compare_cohorts, paired_values, read_cohort
 from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import beating_heart
 from CardiacSegLib.writers.agreement_plot import write_agreement
+from CardiacSegLib.writers.images import write_segmentation
 from CardiacSegLib.writers.tables import write_rows
 
 
@@ -133,3 +137,92 @@ class TestPicture:
         with open(tmp_path / "agreement.csv", newline="") as file:
             (row,) = csv.DictReader(file)
         assert (row["measure"], row["bias"], row["sd"]) == ("lv_edv_ml", "10.0", "")
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory) -> Path:
+    """Masks of three small hearts, with the cine of the first: one/masks.nii.gz and so on."""
+    folder = tmp_path_factory.mktemp("studies")
+    for seed, name in enumerate(("one", "two", "three")):
+        heart = beating_heart(seed, frames=13, slices=5, size=64, spacing=(2.2, 2.2, 16.0))
+        (folder / name).mkdir()
+        write_segmentation(heart.truth, folder / name / "masks.nii.gz", heart.cine)
+    (folder / "broken.nii.gz").write_text("this is no image")
+    return folder
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def rows_of(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestCommands:
+    def test_many_masks_give_one_table_with_the_numbers_that_each_has_alone(self, studies, tmp_path):
+        masks = [studies / name / "masks.nii.gz" for name in ("one", "two", "three")]
+        assert invoke("measure", *masks, "--output", tmp_path / "many").exit_code == 0
+        rows = rows_of(tmp_path / "many" / "cohort.csv")
+        assert [path.name for path in (tmp_path / "many").iterdir()] == ["cohort.csv"]
+        assert [row["study"] for row in rows] == ["one/masks", "two/masks", "three/masks"]
+        assert invoke("measure", masks[1], "--output", tmp_path / "alone").exit_code == 0
+        alone = json.loads((tmp_path / "alone" / "measures.json").read_text())
+        assert float(rows[1]["lv_ef_percent"]) == alone["lv_ef_percent"]
+        assert float(rows[1]["segment_10_ed_mm"]) == alone["segments"]["rows"][9]["ed_mm"]
+        assert {row["problem"] for row in rows} == {""}
+
+    def test_a_study_that_cannot_be_read_has_a_row_that_says_why_and_the_command_fails(self, studies, tmp_path):
+        result = invoke("measure", studies / "broken.nii.gz", studies / "one" / "masks.nii.gz", "--output", tmp_path)
+        rows = rows_of(tmp_path / "cohort.csv")
+        assert result.exit_code == 1
+        assert "broken could not be measured" in result.output
+        assert [(row["study"], bool(row["problem"]), bool(row["lv_edv_ml"])) for row in rows] == [
+            ("broken", True, False), ("masks", False, True),
+        ]  # fmt: skip
+
+    def test_where_no_study_can_be_read_nothing_is_written(self, studies, tmp_path):
+        result = invoke("measure", *[studies / "broken.nii.gz"] * 2, "--output", tmp_path / "new")
+        assert result.exit_code == 1
+        assert "None of the 2 studies could be measured" in result.output
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [(("--ed", "0"), "belong to one study"), (("--cine", "x.nii.gz"), "2 masks and 1 cines are given")],
+    )
+    def test_what_belongs_to_one_study_is_refused_with_many(self, studies, tmp_path, more, sentence):
+        masks = [studies / name / "masks.nii.gz" for name in ("one", "two")]
+        result = invoke("measure", *masks, "--output", tmp_path / "new", *more)
+        assert result.exit_code == 1
+        assert sentence in " ".join(result.output.split())
+        assert not (tmp_path / "new").exists()
+
+    def test_the_insertion_the_sex_and_the_age_can_be_told(self, studies, tmp_path):
+        told = ("--insertion-deg", "-30", "--sex", "M", "--age-years", "60")
+        assert invoke("measure", studies / "one" / "masks.nii.gz", "--output", tmp_path, *told).exit_code == 0
+        found = json.loads((tmp_path / "measures.json").read_text())
+        assert (found["segments"]["insertion_deg"], found["segments"]["insertion_from"]) == (330.0, "given")
+        assert {row["sex"] for row in found["norms"]} == {"M"}
+        assert None not in {row["place"] for row in found["norms"]}
+
+    def test_two_tables_are_compared_in_a_table_and_a_picture(self, studies, tmp_path):
+        masks = [studies / name / "masks.nii.gz" for name in ("one", "two", "three")]
+        invoke("measure", *masks, "--output", tmp_path / "a")
+        rows = rows_of(tmp_path / "a" / "cohort.csv")
+        write_rows(tmp_path / "b.csv", [row | {"lv_edv_ml": float(row["lv_edv_ml"]) - 5} for row in reversed(rows)])
+        result = invoke("agreement", tmp_path / "a" / "cohort.csv", tmp_path / "b.csv", "--output", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"agreement.csv", "agreement.png"}
+        found = {row["measure"]: row for row in rows_of(tmp_path / "out" / "agreement.csv")}
+        assert (found["lv_edv_ml"]["n"], float(found["lv_edv_ml"]["bias"])) == ("3", pytest.approx(5))
+        assert float(found["lv_esv_ml"]["mean_absolute"]) == 0
+
+    def test_tables_that_cannot_be_compared_leave_nothing_behind(self, tmp_path):
+        (tmp_path / "a.csv").write_text("study,lv_edv_ml\nx,1\n")
+        (tmp_path / "b.csv").write_text("study,lv_edv_ml\ny,1\n")
+        result = invoke("agreement", tmp_path / "a.csv", tmp_path / "b.csv", "--output", tmp_path / "out")
+        assert result.exit_code == 1
+        assert "no study in common" in result.output
+        assert not (tmp_path / "out").exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
-from ..cine import Segmentation, Status
-from .volumes import volume_curves
+from ..cine import Segmentation
+from .volumes import counted_frames, volume_curves
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 _LEAST_FRAMES = 12
 _SAME_CYCLE = 0.1  # by how much the heart rate's cycle may differ from the cine's
@@ -34,11 +37,11 @@ class VentricleCurve:
 
 
 def known_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """The volumes (T,) in ml of every structure, NaN in frames of which no slice is segmented.
+    """The volumes (T,) in ml of every structure, NaN in frames that do not count as segmented.
 
     A structure without a voxel in any frame was not segmented at all: it is NaN throughout.
     """
-    unknown = (segmentation.status == Status.EMPTY).all(axis=1)
+    unknown = ~counted_frames(segmentation)
     return {
         name: np.where(unknown | (not curve.any()), np.nan, curve)
         for name, curve in volume_curves(segmentation).items()
@@ -98,6 +101,8 @@ def _missing(known: np.ndarray, times: np.ndarray | None, ed: int | None, es: in
 
 def _smooth(volumes: np.ndarray, times: np.ndarray, cycle: float | None) -> CubicSpline:
     """The smoothing spline in ml over ms, periodic where the cycle (ms) is closed, natural where it is None."""
+    from scipy.interpolate import CubicSpline
+
     roughness = _roughness(times, cycle)
     weights, modes = np.linalg.eigh(roughness)
     parts, count = modes.T @ volumes, len(volumes)

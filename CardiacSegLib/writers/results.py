@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..atomic import remedy
-from ..cine import Cine, Segmentation, Status
+from ..cine import Cine, Segmentation
 from ..errors import CardiacSegError
-from ..measures import Measures, volume_curves
+from ..measures.curves import known_curves
+from ..measures.study import StudyMeasures
 from .figures import write_curve, write_overlay
 from .images import write_segmentation
 from .tables import write_measures, write_volumes
@@ -51,7 +52,7 @@ def complete_folder(output: str | Path) -> Iterator[Path]:
 def write_results(
     folder: Path,
     segmentation: Segmentation,
-    measures: Measures,
+    study: StudyMeasures,
     cine: Cine | None = None,
     expert: Segmentation | None = None,
 ) -> None:
@@ -66,21 +67,9 @@ def write_results(
         name: {int(frame): float(curve[frame]) for frame in np.flatnonzero(curve > 0)}
         for name, curve in (known_curves(expert) if expert is not None else {}).items()
     }
-    write_measures(folder / "measures.json", measures.to_dict())
+    write_measures(folder / "measures.json", study.to_dict())
     write_volumes(folder / "volumes.csv", curves, times)
-    write_curve(folder / "curve.png", curves, times, measures.ed_frame, measures.es_frame, points)
+    write_curve(folder / "curve.png", curves, times, study.measures.ed_frame, study.measures.es_frame, points)
     if cine is not None:
         write_segmentation(segmentation, folder / "segmentation.nii.gz", cine)
         write_overlay(folder / "overlay.gif", cine, segmentation)
-
-
-def known_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """The volumes (T,) in ml of every structure, NaN in frames of which no slice is segmented.
-
-    A structure without a voxel in any frame was not segmented at all: it is NaN throughout.
-    """
-    unknown = (segmentation.status == Status.EMPTY).all(axis=1)
-    return {
-        name: np.where(unknown | (not curve.any()), np.nan, curve)
-        for name, curve in volume_curves(segmentation).items()
-    }
