@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import sys
 
+import dicom_files
 import pydicom
 import pytest
 
 pytest.importorskip("highdicom", reason="highdicom, the extra 'dicom', is not installed")
 
 from dicom_images import NAME, write_dicom
+from pydicom.uid import EnhancedMRImageStorage
 
 from CardiacSegLib import __version__
 from CardiacSegLib.anatomy import LV, MYO, RV
@@ -191,6 +194,30 @@ def test_the_validator_finds_no_error(study, tmp_path):
     done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, errors="replace")
     lines = (done.stdout + done.stderr).splitlines()
     assert [line for line in lines if line.startswith(("Error", "Abort"))] == []
+
+
+def test_of_a_multi_frame_image_the_whole_image_is_named(tmp_path):
+    path = dicom_files.save(dicom_files.enhanced(dicom_files.Scan()), tmp_path / "images" / "all.dcm")
+    cine = read_cine(path.parent)
+    measures = {"ed_frame": 0, "es_frame": 2, "lv_edv_ml": 120.0, "lv_esv_ml": 50.0}
+    write_dicom_sr(tmp_path / "measures.dcm", measures, cine, read_source(path.parent, cine), WEIGHTS)
+    report = pydicom.dcmread(tmp_path / "measures.dcm")
+    images = {
+        (
+            str(part.ReferencedSOPSequence[0].ReferencedSOPClassUID),
+            str(part.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
+        )
+        for item in groups(report)["LV"]
+        for part in item.get("ContentSequence", [])
+        if part.ValueType == "IMAGE"
+    }
+    assert images == {(str(EnhancedMRImageStorage), cine.sources[0][0])}
+
+
+def test_without_highdicom_it_is_said_how_to_get_it(study, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(CardiacSegError, match=r"needs the package highdicom; install it with 'cardiacseg\[dicom\]'"):
+        write_dicom_sr(tmp_path / "measures.dcm", study.measures.to_dict(), study.cine, study.source)
 
 
 def test_nothing_measured_is_refused_and_nothing_is_written(study, tmp_path):

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 from CardiacSegLib import __version__
 from CardiacSegLib.anatomy import LV, MYO, RV
 from CardiacSegLib.cine import Cine, Segmentation, Status
+from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import beating_heart
 from CardiacSegLib.readers import read_cine
@@ -322,6 +324,13 @@ def test_what_is_not_known_is_left_out_and_never_a_crash(study, tmp_path, what):
     assert unexplained(text, measures(tmp_path)) == []
     assert "None" not in text
     assert "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize("package", ["jinja2", "reportlab.platypus"])
+def test_without_a_package_it_is_said_how_to_get_it(study, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(CardiacSegError, match=r"The report needs the package .*; install it with 'cardiacseg\[cli\]'"):
+        write_without_pictures(tmp_path, study.data())
 
 
 @pytest.mark.parametrize(

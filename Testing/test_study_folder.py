@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from CardiacSegLib.cine import Cine, Segmentation, Status
 from CardiacSegLib.cli import app
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.phantom import beating_heart
-from CardiacSegLib.readers import read_cine
+from CardiacSegLib.readers import read_annotation, read_cine
 from CardiacSegLib.study_folder import StudyFolder, read_study_folder, write_record
 from CardiacSegLib.weights import WeightsCard
 from CardiacSegLib.writers.images import write_cine, write_segmentation
@@ -75,6 +78,12 @@ def refused(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == 1, done.output
     return done.output
+
+
+def seconds_of_children() -> float:
+    """What processes that this one started and that have ended have computed."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 class TestTheRecord:
@@ -155,6 +164,17 @@ class TestReport:
         printed += run("report", dicom, "--output", tmp_path / "anonymous", "--without-patient")
         page = (tmp_path / "anonymous" / "report.html").read_text()
         assert not any(word in page + printed for word in (*NAME.split("^"), "4711", "19610430"))
+
+    @pytest.mark.skipif(os.name == "nt", reason="the time of a process is measured by a module of Unix")
+    def test_that_of_the_bundled_cine_takes_less_than_ten_seconds_of_one_core(self, tmp_path):
+        sample = Path(__file__).resolve().parents[1] / "Resources" / "SampleData"
+        cine = read_cine(sample / "cine.nii.gz")
+        drawn = read_annotation(sample / "annotation.nii.gz", cine, frame=18).labels[18]
+        study_of(cine, np.repeat(drawn[None], len(cine.frames), axis=0), tmp_path / "study", sample / "cine.nii.gz")
+        before = seconds_of_children()
+        command = [sys.executable, "-m", "CardiacSegLib.cli", "report", tmp_path / "study", "-o", tmp_path / "report"]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert seconds_of_children() - before < 10
 
     def test_what_is_no_study_is_one_sentence_and_nothing_is_written(self, tmp_path):
         (tmp_path / "empty").mkdir()

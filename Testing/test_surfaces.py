@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -146,6 +147,12 @@ def test_nothing_segmented_and_unknown_formats_are_refused(tmp_path):
     with pytest.raises(CardiacSegError, match="'ply' is not known"):
         write_surfaces(tmp_path, masks, "ply")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_vtk_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vtkmodules", None)
+    with pytest.raises(CardiacSegError, match=r"need the package vtk; install it with 'cardiacseg\[surfaces\]'"):
+        write_surfaces(tmp_path, segmentation(a_ball((3.0, 3.0, 3.0)) * LV.value, np.eye(4)))
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
