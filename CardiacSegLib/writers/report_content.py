@@ -207,9 +207,5 @@ def _conventions(data: Mapping) -> list[str]:
         slices = rules[f"lv_slices_{phase}"]
         if slices:
             lines.append(f"At {phase.upper()} the LV is in the slices {', '.join(map(str, slices))}.")
-    levels = data["segments"]["levels"]
-    base_first = rules["base_is_slice_0"]
-    if "base" in levels and "apex" in levels:  # seen at ED, which is surer than areas over all frames
-        base_first = levels.index("base") < levels.index("apex")
-    base = "first" if base_first else "last"
+    base = "first" if rules["base_is_slice_0"] else "last"
     return [*lines, f"Frames and slices are counted from zero; the base is the {base} slice."]
