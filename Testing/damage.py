@@ -114,7 +114,7 @@ def _dicom(name: str) -> Input:
                 for t in range(3):
                     for z in range(2):
                         save(single(scan, t, z), where / f"s{number}_{t}{z}.dcm")
-        return Input({path.name: path.read_bytes() for path in where.iterdir()})
+        return Input({path.name: path.read_bytes() for path in sorted(where.iterdir())})
 
 
 def _zipped(study: Input) -> Input:
