@@ -10,6 +10,7 @@ import pytest
 from CardiacSegLib.cine import Patient, Segmentation, Status
 from CardiacSegLib.measures.curves import VentricleCurve, known_curves, ventricle_curve
 from CardiacSegLib.measures.norms import NORMS, compare_with_norms
+from CardiacSegLib.measures.smoothness import label_change, surface_motion
 from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.phantom_heart import contraction
@@ -213,6 +214,16 @@ class TestStudy:
         told = measure_study(heart.truth).to_dict()
         shown = (heart.truth.labels[told["es_frame"]] == 1).any(axis=(1, 2))
         assert told["conventions"]["lv_slices_es"] == np.flatnonzero(shown).tolist()
+
+    def test_the_smoothness_is_that_of_all_frames_and_missing_where_one_is(self):
+        heart = study(55.0)
+        told = measure_study(heart.truth).to_dict()["smoothness"]
+        assert told["label_change_sqrt_ml"] == pytest.approx(label_change(heart.truth), abs=0.001)
+        assert told["surface_motion_mm"] == pytest.approx(surface_motion(heart.truth), abs=0.001)
+        labels, status = heart.truth.labels.copy(), heart.truth.status.copy()
+        labels[4], status[4] = 0, Status.EMPTY
+        gap = Segmentation(labels, status, heart.truth.affine)
+        assert set(measure_study(gap).to_dict()["smoothness"].values()) == {None}
 
     def test_the_users_insertion_and_frames_are_taken(self):
         heart = study(55.0)

@@ -50,6 +50,7 @@ def cohort_row(name: str, study: Mapping[str, object]) -> dict[str, object]:
     for side in ("lv", "rv"):
         curve = study.get(f"{side}_curve", {})
         row |= {f"{side}_{key}": value for key, value in curve.items() if key != "missing"}
+    row |= study.get("smoothness", {})
     segments = study.get("segments", {})
     row["insertion_deg"] = segments.get("insertion_deg")
     for segment in segments.get("rows", ()):

@@ -12,7 +12,8 @@ from .agreement import apex_first
 from .aha import SegmentTable, segment_wall
 from .curves import VentricleCurve, known_curves, ventricle_curve
 from .norms import compare_with_norms
-from .volumes import Measures, measure
+from .smoothness import label_change, surface_motion
+from .volumes import Measures, counted_frames, measure
 
 _MID = range(7, 13)
 
@@ -22,7 +23,8 @@ class StudyMeasures:
     """What was measured in one study; to_dict is what measures.json holds, and the only source of a report's numbers.
 
     volumes_ml: structure name -> (T,) ml, NaN where it is not segmented. times: (T,) ms, None where not known.
-    conventions: how it was measured, in words and numbers. age_years: for the normal ranges, None where not known.
+    conventions: how it was measured, in words and numbers. smoothness: of the sequence, label_change_sqrt_ml and
+    surface_motion_mm, None where not all frames are segmented. age_years: for the normal ranges, None where not known.
     """
 
     measures: Measures
@@ -32,6 +34,7 @@ class StudyMeasures:
     rv: VentricleCurve
     segments: SegmentTable
     conventions: dict[str, object]
+    smoothness: dict[str, float | None]
     sex: str | None = None
     age_years: float | None = None
 
@@ -50,6 +53,7 @@ class StudyMeasures:
                 "remarks": self.segments.remarks,
                 "rows": [{"name": segment.name, **asdict(segment)} for segment in self.segments.segments],
             },
+            "smoothness": self.smoothness,
             "norms": norms,
             "conventions": self.conventions,
         }
@@ -81,8 +85,8 @@ def measure_study(
         for one in (LV, RV)
     )
     segments = segment_wall(segmentation, ed, es, insertion_deg)
-    conventions = _conventions(segmentation, ed, es)
-    return StudyMeasures(measures, volumes, times, lv, rv, segments, conventions, patient.sex, age_years)
+    conventions, smoothness = _conventions(segmentation, ed, es), _smoothness(segmentation)
+    return StudyMeasures(measures, volumes, times, lv, rv, segments, conventions, smoothness, patient.sex, age_years)
 
 
 def _conventions(segmentation: Segmentation, ed: int | None, es: int | None) -> dict[str, object]:
@@ -101,6 +105,15 @@ def _conventions(segmentation: Segmentation, ed: int | None, es: int | None) -> 
         "base_is_slice_0": not apex_first(segmentation.labels[slice(None) if ed is None else slice(ed, ed + 1)]),
         "lv_slices_ed": slices(ed),
         "lv_slices_es": slices(es),
+    }
+
+
+def _smoothness(segmentation: Segmentation) -> dict[str, float | None]:
+    """Of a sequence without gaps; between frames that lie apart, change is no unrest."""
+    whole = len(segmentation.labels) > 1 and counted_frames(segmentation).all() and segmentation.labels.any()
+    return {
+        "label_change_sqrt_ml": label_change(segmentation) if whole else None,
+        "surface_motion_mm": surface_motion(segmentation) if whole else None,
     }
 
 
