@@ -264,7 +264,7 @@ def test_a_heart_at_the_border_of_the_picture_is_found_whole(corner: tuple[int, 
 def test_the_specialists_see_the_picture_and_the_masks_of_the_largest_piece_in_one_crop_for_all_slices() -> None:
     labels = hearts(1, 3, (128, 128))
     dirty = labels.copy()
-    dirty[0, 1, 5:15, 5:20] = 2
+    dirty[0, 1, 5:15, 5:20] = dirty[0, 1, 85:91, 36:42] = 2  # one outside the crop, one inside
     network = TwoStages(lambda p, m: 40 * m - 20)
     found_by(CroCNetEngine("grey", network, CPU), cine_of(dirty))
     (pictures, masks), *more = network.seen
@@ -272,7 +272,7 @@ def test_the_specialists_see_the_picture_and_the_masks_of_the_largest_piece_in_o
     rows, columns = heart_box(labels[0] > 0, 15, 32)
     for value in (1, 2, 3):
         assert torch.equal(masks[:, value - 1].bool(), torch.from_numpy(labels[0][:, rows, columns] == value))
-    assert torch.allclose(pictures[:, 0], torch.from_numpy(labels[0][:, rows, columns] / 3).float(), atol=1e-4)
+    assert torch.allclose(pictures[:, 0], torch.from_numpy(dirty[0][:, rows, columns] / 3).float(), atol=1e-4)
 
 
 def test_what_the_specialists_find_is_pasted_back_where_it_was_cut_out() -> None:
