@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from CardiacSegLib.measures.smoothness import label_change, surface_motion
 from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.phantom_heart import contraction
+from CardiacSegLib.readers import read_segmentation
 
+CINES = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "acdc" / "cine"
+VALIDATION = (5, 6, 18, 24, 25, 39, 49, 51, 60, 62, 66, 79, 85, 87, 96)
 CYCLE = 900.0
 
 
@@ -240,3 +244,19 @@ class TestStudy:
         assert json.loads(json.dumps(told, allow_nan=False)) == told
         assert {row["ed_mm"] for row in told["segments"]["rows"]} == {None}
         assert told["segments"]["remarks"]
+
+
+@pytest.mark.skipif(not CINES.is_dir(), reason="the ACDC cines (shared/data/acdc) are not here")
+def test_volumes_of_the_validation_cines_are_those_of_simpleitk() -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    masks = [path for n in VALIDATION for path in sorted((CINES / f"patient{n:03d}").glob("*_gt.nii.gz"))]
+    assert len(masks) == 2 * 10
+    for path in masks:
+        statistics = sitk.LabelShapeStatisticsImageFilter()
+        statistics.Execute(sitk.ReadImage(str(path)))
+        told = measure_study(read_segmentation(path, "acdc")).to_dict()
+        for acdc_value, name in ((3, "LV"), (2, "MYO"), (1, "RV")):
+            expected = statistics.GetPhysicalSize(acdc_value) / 1000
+            assert told["volumes"][f"{name}_ml"] == [pytest.approx(expected, rel=1e-5, abs=0.001)], path
+        assert told["lv_edv_ml"] == pytest.approx(statistics.GetPhysicalSize(3) / 1000, rel=1e-5, abs=0.001)
