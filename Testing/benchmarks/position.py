@@ -3,7 +3,7 @@
 Murase, Suganuma, Okatani: How can CNNs use image position for segmentation?, arXiv 2005.03463.
 As there: whole slices resized to a square whatever their spacing, each brought to mean 0 and variance 1; cross-entropy,
 Adam at 1e-3, batches of 20, no augmentation. Less than there: 128 x 128 pixels for 256 x 256; a U-Net of width 16 and a
-small CNN of width 32 for 64; STEPS steps, about nine epochs, for 100 epochs; one training of each network.
+small CNN of width 32 for 64; STEPS steps, about five epochs, for 100 epochs; one training of each network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from Testing.benchmarks.degradation import degraded, scaled, shifted
 FOLDER = ROOT / "results" / "robustness"
 SIDE = 128
 BATCH = 20
-STEPS = 500
+STEPS = 300
 
 NETWORKS: dict[str, UNetConfig] = {
     "U-Net, no position": UNetConfig(16),
