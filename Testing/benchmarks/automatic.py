@@ -130,7 +130,7 @@ def cine_row(name: str, cases: Sequence[Case], found: Sequence[Segmentation], ph
         f"{np.abs(ef).mean():.1f}",
         f"{ef.mean():+.1f} ± {ef.std():.1f}",
         f"{np.mean([label_change(s) for s in found]):.2f}",
-        f"{np.mean([m for m in motion if m is not None]):.2f}",
+        f"{np.mean([m for m in motion if m is not None] or [np.nan]):.2f}",
     ]
 
 
