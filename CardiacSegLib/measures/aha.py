@@ -110,7 +110,8 @@ def segment_labels(segmentation: Segmentation, table: SegmentTable) -> np.ndarra
     """
     labels = segmentation.labels
     found = np.zeros(labels.shape, np.uint8)
-    axes, pixel = _patient_axes(segmentation.affine), segmentation.affine[:3, :2]
+    pixel = segmentation.affine[:3, :2]
+    axes = _patient_axes(pixel)
     for z, level in enumerate(table.levels):
         if not level or (level != "cap" and table.insertion_deg is None):
             continue
@@ -127,12 +128,13 @@ def segment_labels(segmentation: Segmentation, table: SegmentTable) -> np.ndarra
     return found
 
 
-def _patient_axes(affine: np.ndarray) -> np.ndarray:
+def _patient_axes(plane: np.ndarray) -> np.ndarray:
     """(2, 3) orthonormal LPS directions in the slices: towards the head and, across it, the patient's left.
 
-    In axial slices, which no direction in the slice leads out of towards the head, the first one is to the front.
+    plane: (3, 2) the directions of columns and rows, of any length. In axial slices, in which no direction leads towards
+    the head, the first one is to the front.
     """
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    normal = np.cross(plane[:, 0], plane[:, 1])
     normal /= np.linalg.norm(normal)
     head, front = np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0])
     up = head if abs(normal @ head) < 0.99 else front
@@ -172,7 +174,7 @@ def _levels(wall: WallMap, labels: np.ndarray, ed: int) -> tuple[str, ...]:
 
 def _find_insertion(labels: np.ndarray, wall: WallMap, levels: tuple[str, ...]) -> float | None:
     """Degrees of the anterior insertion in one frame (Z, Y, X): the mean over the slices that show it."""
-    axes = _patient_axes(np.column_stack([*wall.plane, np.cross(*wall.plane)]))
+    axes = _patient_axes(wall.plane.T)
     for wanted in (("base", "mid"), ("apex",)):
         found = []
         for z in (z for z, level in enumerate(levels) if level in wanted):
@@ -231,7 +233,7 @@ def _numbers(level: str, onwards: np.ndarray) -> np.ndarray:
 
 def _sector_means(wall: WallMap, levels: tuple[str, ...], insertion: float) -> np.ndarray:
     """(F, Z, 17) mean thickness in mm of every segment in every frame and slice, NaN where half of it has no wall."""
-    onwards = insertion - _ray_angles(wall, _patient_axes(np.column_stack([*wall.plane, np.cross(*wall.plane)])))
+    onwards = insertion - _ray_angles(wall, _patient_axes(wall.plane.T))
     means = np.full((*wall.thickness_mm.shape[:2], CAP), np.nan)
     for z, level in enumerate(levels):
         if level not in ("base", "mid", "apex"):

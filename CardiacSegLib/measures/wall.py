@@ -151,7 +151,6 @@ def _field_lines(endo: np.ndarray, epi: np.ndarray) -> np.ndarray:
     found = np.linalg.lstsq(basis, target, rcond=1e-9)[0]
     parts = found[2:].reshape(4, _ORDER)
     up, down = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
-
     growing = np.append((powers * up)[::-1], found[1])
     shrinking = np.append((powers * down)[::-1], 0)
 
