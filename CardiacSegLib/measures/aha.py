@@ -131,8 +131,8 @@ def segment_labels(segmentation: Segmentation, table: SegmentTable) -> np.ndarra
 def _patient_axes(plane: np.ndarray) -> np.ndarray:
     """(2, 3) orthonormal LPS directions in the slices: towards the head and, across it, the patient's left.
 
-    plane: (3, 2) the directions of columns and rows, of any length. In axial slices, in which no direction leads towards
-    the head, the first one is to the front.
+    plane: (3, 2) the directions of columns and rows, of any length. In axial slices, in which no direction leads
+    towards the head, the first one is to the front.
     """
     normal = np.cross(plane[:, 0], plane[:, 1])
     normal /= np.linalg.norm(normal)
