@@ -170,6 +170,8 @@ class _Scene:
         middle = (size - 1) / 2
         place = rng.normal(0, 4, 2) + 0.5 * heart.rv_depth * np.array([-np.cos(heart.septum), -np.sin(heart.septum)])
         breath = rng.normal(0, rng.choice([0.3, 1.0, 2.5]), (slices, 2))
+        if modality == "CT":  # all slices in one breath-hold
+            breath[:] = 0
         self.x = ((np.arange(size) - middle) * spacing[0] - place[0] - breath[:, :1]).astype(np.float32)
         self.y = ((np.arange(size) - middle) * spacing[1] - place[1] - breath[:, 1:]).astype(np.float32)
         shape, knots = (slices, size, size), (2, size // 12 + 2, size // 12 + 2)

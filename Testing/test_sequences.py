@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.networks.cnn4d import CNN4D, SIZES_3D, SIZES_4D
+from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.training.memory import memory_batches
 from CardiacSegLib.training.sequences import (
     FOREGROUND,
@@ -28,7 +29,7 @@ from CardiacSegLib.training.sequences import (
     sparse_dice,
 )
 from CardiacSegLib.training.slices import slice_batches
-from CardiacSegLib.training.sources import read_acdc, read_acdc_cines, read_phantom_cines
+from CardiacSegLib.training.sources import PHANTOMS, read_acdc, read_acdc_cines
 from CardiacSegLib.training.subjects import LabelledVolume, Subject, compact, load_subjects, save_subjects
 
 FRAMES, LABELLED = 12, (0, 5)
@@ -296,9 +297,18 @@ def test_unlabelled_frames_stay_unlabelled_when_subjects_are_made_compact_and_sa
     assert [bool(v.labelled) for v in subject.volumes] == [t in LABELLED for t in range(FRAMES)] and is_cine(subject)
 
 
-def test_phantom_cines_are_whole_cycles_with_four_labelled_frames() -> None:
-    subject = next(read_phantom_cines(1, seed=0))
-    same = next(read_phantom_cines(1, seed=0))
+def few_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phantoms of few slices and pixels, which are quick to draw."""
+
+    def small(seed: int, **options) -> Phantom:
+        return beating_heart(seed, **(options | {"slices": 6, "size": 40}))
+
+    monkeypatch.setattr("CardiacSegLib.phantom.beating_heart", small)
+
+
+def test_phantom_cines_are_whole_cycles_with_four_labelled_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_pixels(monkeypatch)
+    subject, same = (next(PHANTOMS["phantom-cine"](1, 0)) for _ in range(2))
     assert 16 <= len(subject.volumes) <= 30 and sum(bool(v.labelled) for v in subject.volumes) == 4
     assert all(bool(v.labelled) == bool(v.labels.any()) for v in subject.volumes)
     assert {"ED", "ES"} < {v.phase for v in subject.volumes if v.labelled} and subject.volumes[0].phase == "ED"
@@ -313,3 +323,46 @@ def test_the_real_cines_are_read_whole_and_show_what_the_native_volumes_show(dat
         small, large = ({v.phase: v for v in s.volumes}[phase] for s in (cines["patient001"], native))
         counts = [np.bincount(v.labels.ravel(), minlength=4)[1:] for v in (small, large)]
         assert (counts[0] > 0.6 * counts[1]).all() and (counts[0] <= counts[1]).all()
+
+
+# CT -------------------------------------------------------------------------------------------------------------------
+
+
+def ramp_ct() -> Subject:
+    """Six slices of 3 mm whose Hounsfield units rise by 300 a slice, with a heart in the lower four."""
+    image = np.zeros((6, 20, 20), np.int16) + (-800 + 300 * np.arange(6, dtype=np.int16))[:, None, None]
+    labels = np.zeros(image.shape, np.uint8)
+    labels[2:, 5:15, 5:15] = 1
+    return Subject("ct", (LabelledVolume(image, labels, (1.0, 1.0), "ED", slice_mm=3.0),))
+
+
+def test_ct_becomes_isotropic_and_keeps_fixed_hounsfield_units() -> None:
+    (volume,) = compact(ramp_ct(), 1.5, 12, ct=True).volumes
+    assert volume.image.shape == (12, 12, 12) and volume.slice_mm == 1.5
+    # Slice z lies at (z + 0.5) / 2 - 0.5 slices of the file.
+    for z in range(1, 11):
+        units = -800 + 300 * ((z + 0.5) / 2 - 0.5)
+        assert volume.image[z, 6, 6] == pytest.approx((units + 1024) / 2048 * 255, abs=0.51)
+    assert volume.labels[:, 6, 6].tolist() == [0] * 4 + [1] * 8
+
+
+def test_outside_of_a_ct_there_is_air() -> None:
+    (volume,) = compact(ramp_ct(), 1.5, 40, ct=True).volumes
+    assert volume.image[:, 0].max() == 0 and volume.image[5, 20, 20] > 0
+
+
+def test_ct_without_a_known_distance_of_slices_is_refused() -> None:
+    volume = dataclasses.replace(ramp_ct().volumes[0], slice_mm=0.0)
+    with pytest.raises(CardiacSegError, match="distance of slices"):
+        compact(Subject("ct", (volume,)), 1.5, 12, ct=True)
+
+
+def test_phantoms_in_ct_contrast_have_hounsfield_units_and_a_known_distance_of_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few_pixels(monkeypatch)
+    subject = next(PHANTOMS["phantom-ct"](1, 0))
+    first = subject.volumes[0]
+    assert len(subject.volumes) == 10 and sum(bool(v.labelled) for v in subject.volumes) == 4
+    assert first.slice_mm == pytest.approx(2.0) and first.phase == "ED"
+    assert first.image.min() < -700 and 250 < first.image[first.labels == 1].mean() < 450

@@ -44,16 +44,20 @@ class CNN4DConfig:
 
 SAX = {"spacing_mm": 2.0, "isotropic": False, "modality": "MR", "window": (8, 8, 64, 64), "seen": (8, 12, 64, 64)}
 CT = {"spacing_mm": 1.0, "isotropic": True, "modality": "CT", "window": (16, 64, 96, 96), "seen": (16, 64, 96, 96)}
+COARSE = {"spacing_mm": 2.0, "isotropic": True, "modality": "CT", "window": (8, 32, 48, 48), "seen": (8, 32, 64, 64)}
 
 SIZES_4D = {
     "sax": CNN4DConfig(temporal=True, blocks=(1, 2, 4), strides=(IN_PLANE,) * 2, **SAX),
     "ct": CNN4DConfig(temporal=True, blocks=(1, 2, 4), strides=(EVERYWHERE,) * 2, **CT),
+    "ct-coarse": CNN4DConfig(temporal=True, blocks=(1, 2, 4), strides=(EVERYWHERE,) * 2, **COARSE),
 }
-"""Short-axis stacks, whose 8 to 10 slices are never strided, and isotropic CT as in the paper."""
+"""Short-axis stacks, whose 8 to 10 slices are never strided; isotropic CT as in the paper; CT at half the resolution,
+which can be trained without a GPU."""
 
 SIZES_3D = {
     "sax": CNN4DConfig(temporal=False, blocks=(1, 2, 4, 4), strides=(IN_PLANE,) * 3, **SAX),
     "ct": CNN4DConfig(temporal=False, blocks=(1, 2, 4, 4), strides=(EVERYWHERE,) * 3, **CT),
+    "ct-coarse": CNN4DConfig(temporal=False, blocks=(1, 2, 4, 4), strides=(EVERYWHERE,) * 3, **COARSE),
 }
 """The same without time and with one level more, as in the paper's comparison."""
 

@@ -48,7 +48,7 @@ class DataSource:
         return parsed
 
 
-def gather(source: DataSource, spacing_mm: float, size: int, seed: int) -> list[Subject]:
+def gather(source: DataSource, spacing_mm: float, size: int, seed: int, ct: bool = False) -> list[Subject]:
     """The compact subjects of one source."""
     if source.kind in PHANTOMS:
         subjects = PHANTOMS[source.kind](int(source.where), seed)
@@ -57,7 +57,7 @@ def gather(source: DataSource, spacing_mm: float, size: int, seed: int) -> list[
         if not root.is_dir():
             raise CardiacSegError(f"The data folder {root} does not exist; give the folder that holds the data set.")
         subjects = DATA_SETS[source.kind].read(root)
-    found = [compact(s, spacing_mm, size) for s in subjects]
+    found = [compact(s, spacing_mm, size, ct) for s in subjects]
     if not found:
         raise CardiacSegError(f"No subject of the kind '{source.kind}' was found in {source.where}; check the folder.")
     return found
@@ -139,11 +139,10 @@ def cached(output: Path, source: DataSource, recipe: Recipe, seed: int) -> list[
 
     That file is all that a machine without the data set needs.
     """
-    crop, spacing_mm = recipe.crop, recipe.spacing_mm
-    what = f"{source.kind} {source.where} {crop} {spacing_mm:g} {seed if source.kind in PHANTOMS else ''}"
+    what = f"{source.kind} {source.where} {recipe.crop} {recipe.spacing_mm:g} {seed if source.kind in PHANTOMS else ''}"
     path = output / f"{source.kind}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.npz"
     if not path.is_file():
-        save_subjects(path, gather(source, spacing_mm, crop, seed))
+        save_subjects(path, gather(source, recipe.spacing_mm, recipe.crop, seed, recipe.ct))
     return load_subjects(path)
 
 

@@ -28,7 +28,7 @@ class Recipe:
 
     spacing_mm and crop: pixel size and side in pixels of the compact subjects; batches: of (sources, batch, seed);
     loss: of (network, seed), the network as it starts; trained: the part of it that learns; needs_start: which weights
-    it has to start from, where it cannot do without.
+    it has to start from, where it cannot do without; ct: whether it is for CT.
     """
 
     network: Callable[[], nn.Module]
@@ -38,6 +38,7 @@ class Recipe:
     loss: Callable[[nn.Module, int], Loss]
     trained: Callable[[nn.Module], nn.Module] = lambda network: network
     needs_start: str = ""
+    ct: bool = False
 
 
 def memory_recipe(size: str) -> Recipe:
@@ -87,7 +88,7 @@ def crocnet_recipe(size: str) -> Recipe:
     )
 
 
-FIELD_MM = 224
+FIELD_MM = {"MR": 224, "CT": 160}
 """Side of the compact subjects of the 4D CNN and its twin."""
 
 
@@ -96,9 +97,10 @@ def sequence_recipe(config: cnn4d.CNN4DConfig) -> Recipe:
     return Recipe(
         lambda: cnn4d.CNN4D(config),
         config.spacing_mm,
-        round(FIELD_MM / config.spacing_mm),
+        round(FIELD_MM[config.modality] / config.spacing_mm),
         lambda sources, batch, seed: sequence_batches(sources, batch, config, seed),
         lambda network, seed: SequenceLoss(temporal=config.temporal),
+        ct=config.modality == "CT",
     )
 
 

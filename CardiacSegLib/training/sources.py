@@ -79,18 +79,21 @@ def read_acdc_cines(root: Path) -> Iterator[Subject]:
             if labels.shape != frames.shape[1:]:
                 raise CardiacSegError(f"{mask} has another shape than a frame of {path}; download both again.")
             masks[frame] = (phase, to_native(labels, "acdc", str(mask)))
-        yield as_cine(folder.name, frames, masks, (spacing[0], spacing[1]))
+        yield as_cine(folder.name, frames, masks, spacing)
 
 
-def as_cine(
-    name: str, frames: np.ndarray, masks: dict[int, tuple[str, np.ndarray]], pixel_mm: tuple[float, float]
-) -> Subject:
-    """All frames (T, Z, Y, X) in order as a subject; masks: phase and labels of the labelled ones by number."""
+def as_cine(name: str, frames: np.ndarray, masks: dict[int, tuple[str, np.ndarray]], spacing: np.ndarray) -> Subject:
+    """All frames (T, Z, Y, X) in order as a subject; masks: phase and labels of the labelled ones by number.
+
+    spacing: (x, y, z) in mm.
+    """
+    x_mm, y_mm, slice_mm = (float(mm) for mm in spacing)
     blank = np.zeros(frames.shape[1:], np.uint8)
     volumes = []
     for number, image in enumerate(frames):
         phase, labels = masks.get(number, (f"frame {number}", blank))
-        volumes.append(LabelledVolume(image, labels, pixel_mm, phase, (1, 2, 3) if number in masks else ()))
+        known = (1, 2, 3) if number in masks else ()
+        volumes.append(LabelledVolume(image, labels, (x_mm, y_mm), phase, known, slice_mm))
     return Subject(name, tuple(volumes))
 
 
@@ -186,14 +189,25 @@ def read_phantom_cines(count: int, seed: int) -> Iterator[Subject]:
         yield sparsely_labelled(f"phantom-cine{number:04d}", heart, rng)
 
 
+def read_phantom_ct(count: int, seed: int) -> Iterator[Subject]:
+    """The ten phases of the phantom in CT contrast, with slices of 2 mm, labelled in four of them."""
+    from ..phantom import beating_heart
+
+    rng = np.random.default_rng([seed, 2])
+    for number in range(count):
+        heart = beating_heart(
+            3_000_000 + 100_000 * seed + number, frames=10, slices=48, size=96, spacing=(1.8, 1.8, 2.0), modality="CT"
+        )
+        yield sparsely_labelled(f"phantom-ct{number:04d}", heart, rng)
+
+
 def sparsely_labelled(name: str, heart: Phantom, rng: np.random.Generator) -> Subject:
     """A phantom with masks at ED, at ES and at two frames between."""
     es = int(heart.volumes_ml["LV"].argmin())
     others = rng.choice([t for t in range(1, len(heart.cine.frames)) if t != es], 2, replace=False)
     phases = {0: "ED", es: "ES"} | {int(t): f"frame {t}" for t in others}
     masks = {t: (phase, heart.truth.labels[t]) for t, phase in phases.items()}
-    spacing = heart.cine.spacing
-    return as_cine(name, heart.cine.frames, masks, (spacing[0], spacing[1]))
+    return as_cine(name, heart.cine.frames, masks, heart.cine.spacing)
 
 
 class DataSet(NamedTuple):
@@ -214,5 +228,6 @@ DATA_SETS = {
 PHANTOMS: dict[str, Callable[[int, int], Iterator[Subject]]] = {
     "phantom": read_phantoms,
     "phantom-cine": read_phantom_cines,
+    "phantom-ct": read_phantom_ct,
 }
 """Simulated subjects by kind, made of how many and a seed; CC0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ class LabelledVolume:
     """One frame of a cine with expert masks: image (Z, Y, X), labels (Z, Y, X) native values, pixel size (x, y) in mm.
 
     labelled: the native values that the data set labels in this frame; every other structure is unknown here, not
-    background. phase: "ED", "ES" or a name of its own.
+    background. phase: "ED", "ES" or a name of its own. slice_mm: distance of slices, 0 where nothing depends on it.
     """
 
     image: np.ndarray
@@ -27,6 +27,7 @@ class LabelledVolume:
     pixel_mm: tuple[float, float]
     phase: str
     labelled: tuple[int, ...] = (1, 2, 3)
+    slice_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,29 +38,54 @@ class Subject:
     volumes: tuple[LabelledVolume, ...]
 
 
-def compact(subject: Subject, spacing_mm: float, size: int) -> Subject:
+HOUNSFIELD = (-1024, 1024)
+"""Where the intensities of CT are cut off."""
+
+
+def compact(subject: Subject, spacing_mm: float, size: int, ct: bool = False) -> Subject:
     """Resample in plane to spacing_mm, crop size x size pixels round the heart, scale intensities to uint8.
 
-    The percentiles 1 and 99.5 of the crop become 0 and 255, over all frames of the subject together, as in the engine.
+    The percentiles 1 and 99.5 of the crop become 0 and 255, over all frames of the subject together, as in the engine;
+    of ct, which is brought to spacing_mm along the stack too, HOUNSFIELD.
     """
-    centre = heart_centre_mm(subject)
+    volumes = [isotropic(v, spacing_mm) for v in subject.volumes] if ct else subject.volumes
+    centre, outside = heart_centre_mm(subject), HOUNSFIELD[0] if ct else 0
     images, labels = [], []
-    for volume in subject.volumes:
+    for volume in volumes:
         x_mm, y_mm = volume.pixel_mm
         rows = (centre[0] + (np.arange(size) - (size - 1) / 2) * spacing_mm) / y_mm
         columns = (centre[1] + (np.arange(size) - (size - 1) / 2) * spacing_mm) / x_mm
         grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
-        images.append(np.stack([ndimage.map_coordinates(s.astype(np.float32), grid, order=1) for s in volume.image]))
+        planes = [ndimage.map_coordinates(s.astype(np.float32), grid, order=1, cval=outside) for s in volume.image]
+        images.append(np.stack(planes))
         labels.append(np.stack([resample_labels(s, grid) for s in volume.labels]))
-    low, high = np.percentile(np.concatenate([i.ravel() for i in images]), (1, 99.5))
+    low, high = HOUNSFIELD if ct else np.percentile(np.concatenate([i.ravel() for i in images]), (1, 99.5))
     scaled = [np.clip((i - low) / max(high - low, 1e-6) * 255, 0, 255).round().astype(np.uint8) for i in images]
     return Subject(
         subject.name,
         tuple(
-            LabelledVolume(i, lab, (spacing_mm, spacing_mm), v.phase, v.labelled)
-            for i, lab, v in zip(scaled, labels, subject.volumes, strict=True)
+            LabelledVolume(i, lab, (spacing_mm, spacing_mm), v.phase, v.labelled, spacing_mm if ct else 0.0)
+            for i, lab, v in zip(scaled, labels, volumes, strict=True)
         ),
     )
+
+
+def isotropic(volume: LabelledVolume, spacing_mm: float) -> LabelledVolume:
+    """The volume with slices at this distance, interpolated linearly, labels too (the largest share wins)."""
+    if not volume.slice_mm:
+        raise CardiacSegError("These data have no known distance of slices, which a network for CT needs; take others.")
+    depth = max(1, round(len(volume.image) * volume.slice_mm / spacing_mm))
+    place = ((np.arange(depth) + 0.5) * spacing_mm / volume.slice_mm - 0.5).clip(0, len(volume.image) - 1)
+    below = place.astype(int)
+    above = np.minimum(below + 1, len(volume.image) - 1)
+    share = (place - below)[:, None, None]
+
+    def blended(stack: np.ndarray) -> np.ndarray:
+        return stack[below] * (1 - share) + stack[above] * share
+
+    values = np.arange(1 + int(volume.labels.max()))
+    labels = np.argmax([blended(volume.labels == value) for value in values], axis=0)
+    return replace(volume, image=blended(volume.image), labels=labels.astype(np.uint8), slice_mm=spacing_mm)
 
 
 def labelled_frames(subject: Subject) -> Subject:
