@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.networks.cnn4d import CNN4D, SIZES_3D, SIZES_4D
 from CardiacSegLib.phantom import Phantom, beating_heart
+from CardiacSegLib.training.command import train
+from CardiacSegLib.training.loop import Settings
 from CardiacSegLib.training.memory import memory_batches
 from CardiacSegLib.training.sequences import (
     FOREGROUND,
@@ -31,6 +33,7 @@ from CardiacSegLib.training.sequences import (
 from CardiacSegLib.training.slices import slice_batches
 from CardiacSegLib.training.sources import PHANTOMS, read_acdc, read_acdc_cines
 from CardiacSegLib.training.subjects import LabelledVolume, Subject, compact, load_subjects, save_subjects
+from CardiacSegLib.weights import find_weights, load_weights, read_card, read_weights
 
 FRAMES, LABELLED = 12, (0, 5)
 WINDOW = (6, 4, 16, 16)
@@ -323,6 +326,22 @@ def test_the_real_cines_are_read_whole_and_show_what_the_native_volumes_show(dat
         small, large = ({v.phase: v for v in s.volumes}[phase] for s in (cines["patient001"], native))
         counts = [np.bincount(v.labels.ravel(), minlength=4)[1:] for v in (small, large)]
         assert (counts[0] > 0.6 * counts[1]).all() and (counts[0] <= counts[1]).all()
+
+
+def test_the_4d_network_is_trained_from_the_twin_s_weights_by_the_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_pixels(monkeypatch)
+    once = Settings(steps=1)
+    twin = train("cnn3d", ["phantom-cine=1"], tmp_path / "3d", size="sax", settings=once, batch=1)
+    whole = train("cnn4d", ["phantom-cine=1"], tmp_path / "4d", size="sax", settings=once, batch=1, start=twin)
+    card = find_weights(whole, "cnn4d")
+    assert (card.name, card.size, card.data) == ("cnn4d-sax", "sax", ("phantom-cine (1 subjects)",))
+    assert card.licence.startswith("CC0")
+    load_weights(CNN4D(SIZES_4D["sax"]), card)
+    # After one step of 1e-5, the first of the warm-up, the middle taps are still the twin's.
+    taps = read_weights(card)["encoder.0.0.conv1.weight"]
+    assert torch.allclose(taps[:, 1], read_weights(read_card(twin))["encoder.0.0.conv1.weight"][:, 0], atol=1e-3)
 
 
 # CT -------------------------------------------------------------------------------------------------------------------

@@ -333,9 +333,9 @@ def test_a_data_argument_names_kind_place_and_share(text: str, expected: DataSou
     assert DataSource.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["acdc", "acdc=", "ukb=folder", "acdc=folder@half", "phantom=many"])
+@pytest.mark.parametrize("text", ["acdc", "acdc=", "ukb=folder", "acdc=folder@half", "phantom=many", "phantom-ct=x"])
 def test_a_wrong_data_argument_is_refused_with_the_kinds_there_are(text: str) -> None:
-    with pytest.raises(CardiacSegError, match="acdc, mnms, mnms2, sunnybrook, phantom"):
+    with pytest.raises(CardiacSegError, match="acdc, acdc-cine, mnms, mnms2, sunnybrook, phantom, phantom-cine"):
         DataSource.parse(text)
 
 
