@@ -180,7 +180,7 @@ def segment(
         ),
     ],
     output: OutputOption,
-    engine: Annotated[AutomaticEngine, typer.Option(help="The automatic method.")] = AutomaticEngine.crocnet,
+    engine: Annotated[AutomaticEngine, typer.Option(help="The automatic method.")] = AutomaticEngine.unet,
     weights: WeightsOption = None,
     device: DeviceOption = Device.auto,
     expert: ExpertOption = None,

@@ -70,21 +70,18 @@ class Body(nn.Module):
     """What both stages are made of: a U-Net of convolutions and additive attention on pictures halved by a patch
     embedding, and a way round it at full resolution for fine borders.
 
-    inputs, outputs: channels; stem, depth: channels and convolutions at full resolution, on the way in and on the way
-    out; width: of the first halved level; streams: how many are coupled in the encoder, one after the other along the
-    batch, 0 for none; attention: in the decoder, too.
+    inputs, outputs: channels; stem: channels at full resolution; width: of the first halved level; streams: how many
+    are coupled in the encoder, one after the other along the batch, 0 for none; attention: in the decoder, too.
     """
 
-    def __init__(
-        self, inputs: int, stem: int, depth: int, width: int, outputs: int, streams: int, attention: bool
-    ) -> None:
+    def __init__(self, inputs: int, stem: int, width: int, outputs: int, streams: int, attention: bool) -> None:
         super().__init__()
-        self.stem = convolutions(inputs, stem, depth)
+        self.stem = convolutions(inputs, stem, 2)
         self.embed = halve(stem, width)
         self.encoder = Encoder(width, streams)
         self.decoder = Decoder(width, attention)
         self.grow = nn.ConvTranspose2d(width, stem, 2, stride=2)
-        self.join = convolutions(2 * stem, stem, depth)
+        self.join = convolutions(2 * stem, stem, 2)
         self.head = nn.Conv2d(stem, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +95,7 @@ class E2AUNet(Body):
     """The first stage. From pictures (B, 1, H, W) to logits (B, 4, H, W): background, LV, MYO, RV."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(1, width // 2, 1, width, 1 + STRUCTURES, streams=0, attention=True)
+        super().__init__(1, width // 2, width, 1 + STRUCTURES, streams=0, attention=True)
 
 
 class Specialists(nn.Module):
@@ -112,7 +109,7 @@ class Specialists(nn.Module):
         self.streams = 1 if refine == "single" else STRUCTURES
         each = STRUCTURES // self.streams
         coupled = self.streams if refine == "coupled" else 0
-        self.body = Body(1 + each, width, 2, width, each, coupled, attention=False)
+        self.body = Body(1 + each, width, width, each, coupled, attention=False)
 
     def forward(self, pictures: Tensor, masks: Tensor) -> Tensor:
         """pictures: (B, 1, H, W), masks: (B, 3, H, W) of the first stage, sides multiples of 32.
