@@ -10,10 +10,11 @@ from torch import nn
 
 from ..cine import Engine
 from ..errors import CardiacSegError
-from ..networks import crocnet, cstm, unet
+from ..networks import cnn4d, crocnet, cstm, unet
 from ..weights import WeightsCard, find_weights, load_weights
 from .propagation import PropagationEngine
 from .slicewise import CroCNetEngine, SlicewiseEngine
+from .windows import WindowEngine
 
 __all__ = ["AUTOMATIC", "ENGINES", "PropagationEngine", "choose_device", "load_engine"]
 
@@ -30,6 +31,8 @@ ENGINES: dict[str, Callable[[WeightsCard, torch.device], Engine]] = {
         "crocnet", loaded(crocnet.CroCNet(crocnet.SIZES[card.size]), card), device
     ),
     "unet": lambda card, device: SlicewiseEngine("unet", loaded(unet.UNet(unet.SIZES[card.size]), card), device),
+    "cnn4d": lambda card, device: WindowEngine("cnn4d", loaded(cnn4d.CNN4D(cnn4d.SIZES_4D[card.size]), card), device),
+    "cnn3d": lambda card, device: WindowEngine("cnn3d", loaded(cnn4d.CNN4D(cnn4d.SIZES_3D[card.size]), card), device),
 }
 """Engine by name, made of a card and a device."""
 
