@@ -21,7 +21,8 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
 class WeightsCard:
     """What a set of weights is: network and size, training data, licence, the command and seed that made it, figures.
 
-    figures: what a benchmark measured, e.g. {"es_dice_lv": 0.94}; sha256: of the file; path: where it lies.
+    figures: what a benchmark measured, e.g. {"es_dice_lv": 0.94}; budget: what the training took; sha256: of the file;
+    path: where it lies.
     """
 
     name: str
@@ -32,6 +33,7 @@ class WeightsCard:
     command: str
     seed: int
     figures: dict[str, Any] = field(default_factory=dict)
+    budget: str = ""
     parameters: int = 0
     sha256: str = ""
     path: Path | None = None

@@ -433,6 +433,7 @@ def test_train_leaves_weights_with_a_card_that_says_how_they_were_made(tmp_path:
     card = find_weights(path, "cstm")
     assert (card.name, card.size, card.seed, card.command) == ("first", "small", 3, "as typed")
     assert card.data == ("phantom (1 subjects)",) and card.licence.startswith("CC0")
+    assert card.budget.startswith("1 steps in 0 minutes on CPU")
     load_weights(CSTM(SIZES["small"]), card)
     assert (tmp_path / CHECKPOINT).is_file() and list(tmp_path.glob("phantom-*.npz"))
 

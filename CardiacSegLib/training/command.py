@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from ..errors import CardiacSegError
 from ..networks.cstm import CSTM
 from ..weights import WeightsCard, read_card, read_weights, save_weights
-from .loop import Report, Settings, fit, leave, place
+from .loop import CHECKPOINT, Report, Settings, fit, leave, place
 from .recipes import Recipe, find_recipe, start_from
 from .sources import DATA_SETS, PHANTOMS, Licence, strictest
 from .subjects import Subject, compact, load_subjects, save_subjects
@@ -121,9 +121,16 @@ def train(
     )
     path = output / f"{card.name}.safetensors"
     if place()[0] == 0:
-        save_weights(path, model, card)
+        save_weights(path, model, replace(card, budget=budget_of(output, settings.device)))
     leave()
     return path
+
+
+def budget_of(output: Path, device: str) -> str:
+    """What the training in this folder took, in words."""
+    saved = torch.load(output / CHECKPOINT, map_location="cpu", weights_only=True)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return f"{saved['step']} steps in {saved['seconds'] / 60:.0f} minutes on {where}"
 
 
 def licence_of(card: WeightsCard) -> Licence:
