@@ -591,6 +591,10 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
 class CardiacSegTest(base.ScriptedLoadableModuleTest):
     """The self test: the library's scenarios on the real panel, with weights that are installed or random ones."""
 
+    def runTest(self, **_keywords: Any) -> None:
+        missing = selftest.why_skipped(dependencies.missing_packages())
+        self.delayDisplay(missing) if missing else self.test_scenarios()
+
     def test_scenarios(self) -> None:
         slicer.util.selectModule("CardiacSeg")
         selftest.run(slicer.modules.CardiacSegWidget, slicer.mrmlScene, slicer.app.processEvents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def run(panel: Any, scene: Any, process_events: Callable[[], None]) -> None:
             finally:
                 scene.Clear(False)
                 panel.session.close()
+
+
+def why_skipped(packages: Sequence[str]) -> str:
+    """What the self test lacks, in one sentence; nothing where it can run. packages: those that are missing."""
+    names = ", ".join(package.split(">=")[0] for package in packages)
+    sentence = f"The self test was skipped: {names} is not installed; press Install what is missing."
+    return sentence if packages else ""
 
 
 def random_weights(folder: Path) -> Path:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mrml_scene import scene  # noqa: F401 (a fixture)
+from panel_work import cine_file, heart, open_panel, panel, weights, worker  # noqa: F401 (fixtures)
 from SlicerHost.testing import host, pytest_pyfunc_call  # noqa: F401 (a fixture and a hook of pytest)
 
 from CardiacSegLib.cine import Cine

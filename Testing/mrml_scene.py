@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 
 @contextmanager
 def real_scene(cache: Path) -> Iterator[object]:
@@ -42,3 +44,11 @@ def real_scene(cache: Path) -> Iterator[object]:
     scene.Clear(True)
     for logic in logics:
         logic.SetMRMLScene(None)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[object]:
+    """An empty scene with real logics."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
+    with real_scene(tmp_path / "cache") as scene:
+        yield scene

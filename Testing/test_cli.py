@@ -153,6 +153,20 @@ def test_measure_finds_the_ejection_fraction_of_the_phantom(files: Path, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"measures.json", "volumes.csv", "curve.png"}
 
 
+def test_measure_leaves_out_and_names_frames_that_hold_a_part_of_the_stack(
+    files: Path, tmp_path: Path, heart: Phantom
+) -> None:
+    labels = heart.truth.labels.copy()
+    labels[3, [0, 1, 3]] = 0
+    nib.save(nib.Nifti1Image(labels.T, np.diag([-1, -1, 1, 1]) @ heart.cine.affine), tmp_path / "part.nii.gz")
+    for cine in ((), ("--cine", files / "cine.nii.gz")):
+        result = invoke("measure", tmp_path / "part.nii.gz", *cine, "--output", tmp_path / "out")
+        assert "only a part of the stack is drawn: frame 3" in result.output
+        measures = json.loads((tmp_path / "out" / "measures.json").read_text())
+        assert measures["es_frame"] != 3
+        assert (tmp_path / "out" / "volumes.csv").read_text().splitlines()[4].endswith(",,")
+
+
 def test_measure_takes_the_frames_and_the_body_that_the_user_gives(files: Path, tmp_path: Path) -> None:
     body = ("--height-cm", 180, "--weight-kg", 80, "--ed", 1, "--es", 2)
     result = invoke("measure", files / "truth.nii.gz", "--cine", files / "cine.nii.gz", *body, "--output", tmp_path)

@@ -12,27 +12,14 @@ from conftest import oblique_affine
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 vtk = pytest.importorskip("vtk")
 
-from mrml_scene import real_scene  # noqa: E402
-
 from CardiacSegLib import mrml  # noqa: E402
 from CardiacSegLib.anatomy import STRUCTURES  # noqa: E402
 from CardiacSegLib.cine import Cine, Patient, SlicePrediction, Status  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.mrml.labels import BINARY, read_labels, structures_of, write_labels  # noqa: E402
-from CardiacSegLib.phantom import Phantom, beating_heart  # noqa: E402
+from CardiacSegLib.phantom import Phantom  # noqa: E402
 
 LV, MYO, RV = "CardiacSeg_1", "CardiacSeg_2", "CardiacSeg_3"
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[object]:
-    with real_scene(tmp_path / "cache") as scene:
-        yield scene
-
-
-@pytest.fixture(scope="module")
-def heart() -> Phantom:
-    return beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
 
 
 @pytest.fixture

@@ -10,27 +10,14 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
-from mrml_scene import real_scene  # noqa: E402
-
 from CardiacSegLib import mrml  # noqa: E402
 from CardiacSegLib.cine import SlicePrediction  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
 from CardiacSegLib.measures import Measures, measure  # noqa: E402
 from CardiacSegLib.mrml.labels import read_labels  # noqa: E402
-from CardiacSegLib.phantom import Phantom, beating_heart  # noqa: E402
+from CardiacSegLib.phantom import Phantom  # noqa: E402
 from CardiacSegLib.readers import read_labels as read_file  # noqa: E402
 from CardiacSegLib.writers.results import known_curves  # noqa: E402
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[object]:
-    with real_scene(tmp_path / "cache") as scene:
-        yield scene
-
-
-@pytest.fixture(scope="module")
-def heart() -> Phantom:
-    return beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
 
 
 @pytest.fixture
@@ -65,6 +52,14 @@ def test_the_tables_hold_the_librarys_own_numbers(study: mrml.Study, heart: Phan
     assert column(study, "measures", "Value")[column(study, "measures", "Measure").index("ED frame")] == "0"
     assert column(study, "measures", "Unit")[row] == "%"
     assert column(study, "ED and ES", "LV [ml]") == pytest.approx([measures.lv_edv_ml, measures.lv_esv_ml])
+
+
+def test_without_frame_times_curve_and_phases_stand_over_frame_numbers(study: mrml.Study) -> None:
+    segmentation = study.read()
+    measures = measure(segmentation)
+    mrml.update_results(study, measures, known_curves(segmentation), None)
+    assert column(study, "ED and ES", "Frame") == [measures.ed_frame, measures.es_frame]
+    assert mrml.result_node(study, "volume curve").GetXAxisTitle() == "Frame"
 
 
 def test_the_chart_shows_a_curve_for_each_structure_in_its_color_and_the_phases(study: mrml.Study) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
-
-from mrml_scene import real_scene
 
 from CardiacSegLib import mrml
 from CardiacSegLib.choices import Choices
@@ -19,7 +16,7 @@ from CardiacSegLib.cine import Segmentation, SlicePrediction, Status
 from CardiacSegLib.controls import Situation, controls
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures import measure
-from CardiacSegLib.phantom import Phantom, beating_heart
+from CardiacSegLib.phantom import Phantom
 from CardiacSegLib.session import Session
 
 State = Enum("State", "RUNNING DONE CANCELLED FAILED")
@@ -64,29 +61,23 @@ class Run:
         self.state = State.CANCELLED
 
 
-@pytest.fixture(scope="module")
-def heart() -> Phantom:
-    return beating_heart(3, frames=6, slices=4, size=64, spacing=(2.8, 2.8, 14.0))
-
-
 @pytest.fixture
 def engines() -> dict[tuple[str, str, str], Engine]:
     return {}
 
 
 @pytest.fixture
-def session(heart: Phantom, engines, tmp_path: Path) -> Iterator[Session]:
+def session(heart: Phantom, engines, scene) -> Iterator[Session]:
     def engine_for(*key: str) -> Engine:
         engines[key] = Engine(heart.truth)
         return engines[key]
 
-    with real_scene(tmp_path / "cache") as scene:
-        image = mrml.cine_to_scene(scene, heart.cine)
-        session = Session(engine_for)
-        session.open(mrml.open_study(mrml.scene_to_cine(image), image))
-        session.study.set_slice(0, 1, heart.truth.labels[0, 1], Status.ANNOTATED)
-        yield session
-        session.close()
+    image = mrml.cine_to_scene(scene, heart.cine)
+    session = Session(engine_for)
+    session.open(mrml.open_study(mrml.scene_to_cine(image), image))
+    session.study.set_slice(0, 1, heart.truth.labels[0, 1], Status.ANNOTATED)
+    yield session
+    session.close()
 
 
 CHOICE = ("cstm", "small", "auto")

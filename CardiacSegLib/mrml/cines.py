@@ -47,14 +47,14 @@ def cine_to_scene(scene: slicer.vtkMRMLScene, cine: Cine) -> slicer.vtkMRMLSeque
 def scene_to_cine(sequence: slicer.vtkMRMLSequenceNode) -> Cine:
     """Read a volume sequence, whichever importer made it.
 
-    The voxels are copied, so nothing that is done with the cine reaches the scene. Raises CardiacSegError if the items
-    are not gray images on one grid, or if there are fewer than two.
+    The voxels are copied, so nothing that is done with the cine reaches the scene. Raises CardiacSegError if there are
+    no items or they are not gray images on one grid.
     """
     name = sequence.GetName()
     count = sequence.GetNumberOfDataNodes()
     items = [sequence.GetNthDataNode(index) for index in range(count)]
-    if count < 2 or any(not item.IsA("vtkMRMLScalarVolumeNode") or item.GetImageData() is None for item in items):
-        raise CardiacSegError(f"{name} is not a cine; choose a sequence of at least two gray images.")
+    if not count or any(not item.IsA("vtkMRMLScalarVolumeNode") or item.GetImageData() is None for item in items):
+        raise CardiacSegError(f"{name} is not a cine; choose a sequence of gray images.")
     affines = [_affine_of(item) for item in items]
     sizes = {item.GetImageData().GetDimensions() for item in items}
     if len(sizes) > 1 or not all(np.allclose(affine, affines[0], atol=1e-3) for affine in affines):

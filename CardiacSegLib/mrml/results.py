@@ -86,7 +86,7 @@ def _phase_columns(
     """The points of the LV curve at ED and ES."""
     frames = [frame for frame in (measures.ed_frame, measures.es_frame) if frame is not None]
     frames = [frame for frame in frames if curve is not None and np.isfinite(curve[frame])]
-    places = [float(frame if times is None else times[frame]) for frame in frames]
+    places = [frame if times is None else float(times[frame]) for frame in frames]
     return {axis: places, "LV [ml]": [float(curve[frame]) for frame in frames]}
 
 

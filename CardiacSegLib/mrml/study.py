@@ -75,7 +75,7 @@ class Study:
     @property
     def nodes(self) -> tuple[slicer.vtkMRMLNode, ...]:
         """The nodes without which there is no study."""
-        return self.image, self.masks, self.browser, self.segmentation
+        return self.image, self.masks, self.browser, self.segmentation, self.volume
 
     def show_contrast(self) -> None:
         """Set window and level to the heart's surroundings; what a person has set is left as it is."""

@@ -26,6 +26,7 @@ class Host:
     def __init__(self) -> None:
         from . import application
 
+        os.environ.setdefault("LP_NUM_THREADS", "0")  # pictures are drawn in this thread, whose time can be measured
         self.app = application.start()
         self.application = application
         self.window = self.app._window
