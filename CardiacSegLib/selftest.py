@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .choices import MEMORY
 from .cine import Status
 from .phantom import Phantom, beating_heart
 
@@ -31,10 +32,12 @@ def run(panel: Any, scene: Any, process_events: Callable[[], None]) -> None:
             process_events()
             time.sleep(0.01)
 
-    chosen = panel.choice()[1]
-    for scenario in (segment_correct_and_measure, cancel_and_undo, save_and_load, close_during_a_run):
+    chosen = panel.memory()[0]
+    scenarios = (segment_correct_and_measure, automatic_then_memory, cancel_and_undo, save_and_load, close_during_a_run)
+    for scenario in scenarios:
         with tempfile.TemporaryDirectory(prefix="CardiacSeg-") as folder:
             scene.Clear(False)
+            panel._parameterNode.method = MEMORY
             panel._parameterNode.weights = chosen or str(random_weights(Path(folder)))
             try:
                 scenario(panel, wait, scene, Path(folder))
@@ -50,16 +53,17 @@ def why_skipped(packages: Sequence[str]) -> str:
     return sentence if packages else ""
 
 
-def random_weights(folder: Path) -> Path:
-    """Weights that find nonsense quickly, for a panel that has none installed. Needs PyTorch."""
+def random_weights(folder: Path, network: str = "cstm") -> Path:
+    """Weights of size small that find nonsense quickly, of the memory network or of the U-Net. Needs PyTorch."""
     import torch
 
-    from .networks.cstm import CSTM, SIZES
+    from .networks import cstm, unet
     from .weights import WeightsCard, save_weights
 
     torch.manual_seed(0)
-    card = WeightsCard("random", "cstm", "small", ("none",), "MIT", "self test", 0)
-    return save_weights(folder / "random.safetensors", CSTM(SIZES["small"]), card)
+    made = cstm.CSTM(cstm.SIZES["small"]) if network == "cstm" else unet.UNet(unet.SIZES["small"])
+    card = WeightsCard("random", network, "small", ("none",), "MIT", "self test", 0)
+    return save_weights(folder / f"random-{network}.safetensors", made, card)
 
 
 def open_heart(panel: Any, wait: Wait) -> Phantom:
@@ -89,6 +93,27 @@ def segment_correct_and_measure(panel: Any, wait: Wait, scene: Any, folder: Path
     assert study.status[3, 2] == Status.CORRECTED
     assert (study.read_frame(3)[2] == heart.truth.labels[3, 2]).all()
     wait(lambda: "EF" in panel.ui.efLabel.text)
+
+
+def automatic_then_memory(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
+    """An automatic method needs no annotation; a correction of its result changes its neighbours and nothing else."""
+    heart = open_heart(panel, wait)
+    study = panel.session.study
+    panel._parameterNode.automaticWeights = str(random_weights(folder, "unet"))
+    panel._parameterNode.method = "unet"
+    wait(lambda: panel.ui.segmentButton.enabled)
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel.session.running)
+    assert (study.status[1:] == Status.PREDICTED).all()
+    before = study.read().labels
+    study.set_slice(3, 2, heart.truth.labels[3, 2], Status.CORRECTED)
+    panel.showAll()
+    wait(lambda: panel.ui.propagateButton.enabled)
+    panel.ui.propagateButton.click()
+    wait(lambda: not panel.session.running)
+    changed = (study.read().labels != before).any(axis=(2, 3))
+    assert not changed[[0, 1, 5]].any()
+    assert (study.read_frame(3)[2] == heart.truth.labels[3, 2]).all()
 
 
 def cancel_and_undo(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
@@ -123,7 +148,7 @@ def save_and_load(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     again = panel.session.study
     assert (np.stack([again.read_frame(frame) for frame in range(6)]) == labels).all()
     assert (again.status == status).all()
-    assert again.last_method == panel.choice()[0]
+    assert again.last_method == MEMORY
 
 
 def close_during_a_run(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,25 @@ def cine_file(heart: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def worker(weights: Path) -> Iterator[WorkerEngine]:
-    """One worker for most tests, since to start one takes seconds; it computes with one thread."""
+@contextmanager
+def warm_worker(name: str, weights: Path) -> Iterator[WorkerEngine]:
+    """A worker for many tests, since to start one takes seconds; it computes with one thread, and no panel ends it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        engine = WorkerEngine("cstm", weights, "cpu")
+        engine = WorkerEngine(name, weights, "cpu")
         engine.warm()
         while not engine.device_name:
             time.sleep(0.05)
         close, engine.close = engine.close, lambda: None
         yield engine
         close()
+
+
+@pytest.fixture(scope="module")
+def worker(weights: Path) -> Iterator[WorkerEngine]:
+    """The warm worker of the memory network."""
+    with warm_worker("cstm", weights) as engine:
+        yield engine
 
 
 @pytest.fixture

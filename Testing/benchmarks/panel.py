@@ -173,7 +173,7 @@ def open_large(host: Any, panel: Any) -> None:
 
 
 def step(host: Any, panel: Any) -> Seconds:
-    """One of 40 steps through the frames, each drawn with its masks; nothing waits in it, so its own time is CPU time."""
+    """One of 40 steps through the frames, drawn with its masks; nothing waits in it, so its own time is CPU time."""
     study, pictures = panel.session.study, set()
     began, used = time.perf_counter(), time.process_time()
     for number in range(40):
