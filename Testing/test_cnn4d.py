@@ -299,6 +299,38 @@ def test_what_another_frame_shows_plays_a_part_for_the_4d_network_only(engine: W
     assert changed > {4} if engine.name == "cnn4d" else changed == {4}
 
 
+def beating_spot(row: int, column: int, frames: int = 4) -> Cine:
+    """A wide picture, 400 x 320 mm, of noise with one spot that changes."""
+    cine = cine_of((frames, 2, 200, 160), (2.0, 2.0, 9.0))
+    cine.frames[:] = cine.frames[:1]
+    cine.frames[1::2, :, row - 8 : row + 8, column - 8 : column + 8] += 500
+    return cine
+
+
+@pytest.mark.parametrize(("row", "column"), [(100, 80), (80, 100), (130, 60)])
+def test_of_a_wide_picture_224_mm_round_what_moves_are_seen(row: int, column: int) -> None:
+    view = Field(beating_spot(row, column), network(TINY)).view
+    (top, bottom), (left, right) = view.rows, view.columns
+    assert (bottom - top, right - left) == (112, 112) and view.size == (112, 112)
+    assert top >= 0 and bottom <= 200 and left >= 0 and right <= 160
+    assert top + 20 < row < bottom - 20 and left + 20 < column < right - 20
+
+
+def test_where_nothing_moves_the_middle_is_seen_and_a_small_picture_as_a_whole() -> None:
+    view = Field(beating_spot(40, 40, frames=1), network(TINY)).view
+    assert (view.rows, view.columns) == ((44, 156), (24, 136))
+    small = Field(cine_of((3, 2, 50, 60), (1.5, 1.25, 9.0)), network(TINY)).view
+    assert (small.rows, small.columns) == ((0, 50), (0, 60)) and small.size == (31, 45)
+
+
+def test_outside_of_what_is_seen_nothing_is_found(engine: WindowEngine) -> None:
+    cine = dataclasses.replace(beating_spot(100, 80), frames=beating_spot(100, 80).frames[:2], times=np.arange(2.0))
+    view = Field(cine, engine.network).view
+    outside = np.ones((200, 160), bool)
+    outside[slice(*view.rows), slice(*view.columns)] = False
+    assert outside.any() and not any(p.labels[outside].any() for p in engine.segment(cine))
+
+
 # CT -------------------------------------------------------------------------------------------------------------------
 
 

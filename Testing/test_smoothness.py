@@ -88,11 +88,6 @@ def disc(radius: float) -> np.ndarray:
 
 
 def test_a_circle_that_grows_by_3_mm_a_frame_moves_by_3_mm() -> None:
-    labels = np.stack([disc(radius) for radius in (10, 13, 16)])
-    # A slice alone is all surface along the stack; between far slices only the rim moves.
-    stack = np.repeat(labels, 3, axis=1)
-    moved = surface_motion(segmentation(stack[:, 1:2], np.diag([1.0, 1.0, 1.0, 1.0])))
-    assert 0 < moved < 3
     rims = np.stack([disc(r)[0] & ~disc(r - 1)[0] for r in (10, 13, 16)])[:, None]
     assert surface_motion(segmentation(rims)) == pytest.approx(3, abs=0.25)
 

@@ -11,6 +11,7 @@ from itertools import chain, islice, product
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,10 +21,19 @@ from ..networks.cnn4d import CNN4D
 from ..networks.precision import autocast
 from .cleaning import cleaned
 from .predictions import Place, Predictions, border_confidence, check_places
-from .view import WholeView
+from .view import View, intensity_range
 
 HOUNSFIELD = (-1024.0, 1024.0)
 """What CT networks see as -1 and 1."""
+
+FIELD_MM = 224.0
+"""What is seen of a slice, as in training."""
+
+BLUR_MM = 25.0
+"""Motion is looked for on the scale of a heart."""
+
+MIDDLE_MM = 70.0
+"""Standard deviation of where hearts lie in a picture."""
 
 SIGMA = 1 / 8
 """The bell by which windows count towards their ends has this share of their length as its standard deviation."""
@@ -63,13 +73,48 @@ class WindowEngine:
         return Predictions(Run(self, cine, wanted, start or (0, 0)).predictions(), int(wanted.sum()))
 
 
+class MovingView(View):
+    """A square of FIELD_MM round what moves most, or the whole picture along the axes where that is smaller.
+
+    Far from the heart a network has seen nothing in its training and could find anything.
+    """
+
+    def __init__(self, cine: Cine, spacing_mm: float) -> None:
+        spans = []
+        for size, mm, centre in zip(cine.shape[2:], cine.spacing[[1, 0]], most_motion(cine), strict=True):
+            length = min(size, round(FIELD_MM / mm))
+            first = min(max(round(centre + 0.5 - length / 2), 0), size - length)
+            spans.append((first, first + length))
+        self.rows, self.columns = spans
+        self.size = tuple(
+            max(1, round((last - first) * mm / spacing_mm))
+            for (first, last), mm in zip(spans, cine.spacing[[1, 0]], strict=True)
+        )
+        self.low, self.high = intensity_range(cine, self.rows, self.columns)
+
+
+def most_motion(cine: Cine) -> tuple[int, int]:
+    """The pixel (row, column) round which the intensities change most over the cycle, rather near the middle.
+
+    On ED and ES of 38 ACDC subjects it lay at most 39 mm from the middle of the heart along either axis.
+    """
+    y_mm, x_mm = cine.spacing[[1, 0]]
+    step = max(1, len(cine.frames) // 12)
+    change = cine.frames[::step].astype(np.float32).std(axis=0).mean(axis=0)
+    change = ndimage.gaussian_filter(change, (BLUR_MM / y_mm, BLUR_MM / x_mm)) + 1e-6
+    rows, columns = ((np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(change.shape, (y_mm, x_mm), strict=True))
+    near = np.exp(-(rows[:, None] ** 2 + columns**2) / 2 / MIDDLE_MM**2)
+    row, column = np.unravel_index(np.argmax(change * near), change.shape)
+    return int(row), int(column)
+
+
 class Field:
     """A cine as the network sees it, frame by frame, and the way back to its own grid."""
 
     def __init__(self, cine: Cine, network: CNN4D) -> None:
         config = network.config
         self.cine, self.ct = cine, config.modality == "CT"
-        self.view = WholeView(cine, config.spacing_mm, multiple=1)
+        self.view = MovingView(cine, config.spacing_mm)
         if self.ct:
             self.view.low, self.view.high = HOUNSFIELD
         slices = cine.shape[1]
