@@ -50,7 +50,8 @@ def describe_measures(measures: Measures, _: Translate = str) -> str:
         (_("SV"), measures.lv_sv_ml, "ml"),
         (_("Mass"), measures.lv_mass_g, "g"),
     )
-    return "  ".join(f"{name} {value:.0f} {unit}" for name, value, unit in values if value is not None)
+    known = [(name, f"{value:.0f}", unit) for name, value, unit in values if value is not None]
+    return "  ".join("\N{NO-BREAK SPACE}".join(each) for each in known)
 
 
 def describe_place(cine: Cine | None, frame: int, z: int, _: Translate = str) -> str:

@@ -50,7 +50,7 @@ def test_all_slices_are_found_and_the_numbers_are_the_librarys_own(host, open_pa
         table.GetValue(row, 0).ToString(): table.GetValue(row, 1).ToString() for row in range(table.GetNumberOfRows())
     }
     assert shown["LV EF"] == f"{measures.lv_ef_percent:.1f}"
-    assert f"EF {measures.lv_ef_percent:.0f} %" in open_panel.ui.efLabel.text
+    assert f"EF\xa0{measures.lv_ef_percent:.0f}\xa0%" in open_panel.ui.efLabel.text
     assert open_panel.ui.resultsTable.mrmlTableNode() is mrml.result_node(study, "measures")
     assert "slices found" in open_panel.ui.changeLabel.text
 
@@ -132,7 +132,7 @@ def test_results_follow_every_edit_and_what_the_reader_tells(host, open_panel, h
     draw(host, open_panel, LV, (32, 32), 14)
     host.wait(lambda: open_panel.ui.efLabel.text != before, RUN)
     open_panel.ui.edSpin.value = open_panel.ui.esSpin.value = 3
-    host.wait(lambda: "EF 0 %" in open_panel.ui.efLabel.text, RUN)
+    host.wait(lambda: "EF\xa00\xa0%" in open_panel.ui.efLabel.text, RUN)
     open_panel.ui.heightSpin.value = 180
     open_panel.ui.weightSpin.value = 80
     assert open_panel.session.study.patient.height_cm == 180

@@ -36,7 +36,7 @@ def test_nominal_times_are_not_shown(cine: Cine) -> None:
 
 
 def test_only_measures_that_are_known_are_told() -> None:
-    assert describe_measures(Measures(lv_edv_ml=120.4, lv_mass_g=88.6)) == "EDV 120 ml  Mass 89 g"
+    assert describe_measures(Measures(lv_edv_ml=120.4, lv_mass_g=88.6)) == "EDV\xa0120\xa0ml  Mass\xa089\xa0g"
     assert describe_measures(Measures()).startswith("No volumes yet")
 
 
