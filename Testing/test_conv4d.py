@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from CardiacSegLib.networks.conv4d import FASTEST, FORMS, Conv4d, GroupNorm4d, conv4d, spread_in_time
+from CardiacSegLib.networks.conv4d import FORMS, Conv4d, GroupNorm4d, conv4d, fastest, spread_in_time
 
 SHAPES = [(3, 3, 4, 3), (4, 3, 6, 5), (1, 2, 3, 4), (2, 1, 1, 7)]
 STRIDES = [(1, 1, 1, 1), (2, 2, 2, 2), (2, 1, 2, 2), (1, 2, 2, 1)]
@@ -83,10 +83,14 @@ def test_with_one_tap_and_one_voxel_it_is_a_mixture_of_channels(form: str) -> No
     assert torch.allclose(conv4d(x, weight, None, form=form), expected, rtol=0, atol=1e-12)
 
 
-def test_the_fastest_form_is_taken_unless_another_is_named() -> None:
-    x, weight, bias = arguments((4, 3, 5, 6))
-    assert torch.equal(conv4d(x, weight, bias), conv4d(x, weight, bias, form=FASTEST["cpu"]))
-    assert set(FASTEST.values()) <= set(FORMS)
+def test_neighbours_become_channels_but_not_of_what_is_large_and_needs_no_gradient() -> None:
+    small, large = (torch.empty(1, frames, 8, 16, 96, 96, device="meta") for frames in (8, 80))
+    weight = torch.empty(8, 3, 8, 3, 3, 3, device="meta", requires_grad=True)
+    assert fastest(small, weight) == fastest(large, weight) == "channels"
+    small, large = (torch.zeros(1, 1, 1, 1, 1, 1).expand(1, frames, 8, 16, 96, 96) for frames in (8, 80))
+    assert fastest(large, weight) == "channels"
+    with torch.no_grad():
+        assert (fastest(small, weight), fastest(large, weight)) == ("channels", "frames")
 
 
 def test_it_is_not_separable_so_a_kernel_of_full_rank_is_reproduced() -> None:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 Axes = tuple[int, int, int, int]
 """One number for each of time, slice, row, column."""
 
-FASTEST = {"cpu": "channels", "cuda": "channels"}
-"""The form for each kind of device: measured for cpu; on a GPU one large call fills it better than many small ones."""
+LARGE = 2**28
+"""Bytes above which, without gradients, a CPU is quicker when it does not lay out the neighbours of all frames."""
 
 
 def conv4d(
@@ -29,7 +29,17 @@ def conv4d(
     weight: (Co, taps, C, kz, ky, kx) with odd kernel sizes; a size n becomes (n - 1) // stride + 1. form: one of FORMS,
     which differ in time and memory only; without it the fastest for the device.
     """
-    return FORMS[form or FASTEST.get(x.device.type, "channels")](x, weight, bias, stride)
+    return FORMS[form or fastest(x, weight)](x, weight, bias, stride)
+
+
+def fastest(x: Tensor, weight: Tensor) -> str:
+    """The form that the benchmark found to be the fastest.
+
+    On a GPU one large call fills the device better than many small ones; that has not been measured.
+    """
+    learning = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    joined = weight.shape[1] * x.numel() * x.element_size()
+    return "frames" if x.device.type == "cpu" and not learning and joined > LARGE else "channels"
 
 
 class Conv4d(nn.Module):
@@ -51,18 +61,52 @@ class Conv4d(nn.Module):
 def in_channels(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Axes) -> Tensor:
     """One 3D convolution of all frames, each with its neighbours in time as further channels."""
     taps, kernel = weight.shape[1], weight.shape[3:]
-    ahead = taps // 2
-    if ahead:
-        last = stride[0] * frames_out(x, stride) - stride[0] + 1
-        # In the order of the memory, lest 6D operations choose another one.
-        padded = F.pad(x.permute(0, 1, 3, 4, 5, 2), (0,) * 8 + (ahead, ahead))
-        joined = torch.cat([padded[:, tap : tap + last : stride[0]] for tap in range(taps)], dim=-1)
-        x = joined.permute(0, 1, 5, 2, 3, 4)
+    if taps > 1:
+        x = WithNeighbours.apply(x, taps, stride[0])
     elif stride[0] > 1:
         x = x[:, :: stride[0]]
     flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last_3d)
     found = F.conv3d(flat, weight.flatten(1, 2), bias, stride[1:], [k // 2 for k in kernel])
     return found.unflatten(0, x.shape[:2])
+
+
+class WithNeighbours(torch.autograd.Function):
+    """The frames around every stride-th frame as its channels: (B, T, C, ...) to (B, T', taps * C, ...).
+
+    The gradient of pad and cat would take several passes over tensors of this size, and as many fresh ones.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: int, stride: int) -> Tensor:
+        ctx.shape, ctx.taps, ctx.stride = x.shape, taps, stride
+        # In the order of the memory, lest 6D operations choose another one.
+        padded = F.pad(as_rows(x), (0,) * 8 + (taps // 2, taps // 2))
+        last = (x.shape[1] - 1) // stride * stride + 1
+        return in_rows(torch.cat([padded[:, tap : tap + last : stride] for tap in range(taps)], dim=-1))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        frames, inputs = ctx.shape[1:3]
+        rows, count = as_rows(grad), grad.shape[1]
+        given = rows.new_zeros(*rows.shape[:1], frames, *ctx.shape[3:], inputs)
+        for tap in range(ctx.taps):
+            reach = tap - ctx.taps // 2
+            inside = [t for t in range(count) if 0 <= t * ctx.stride + reach < frames]
+            if inside:
+                first, last = (t * ctx.stride + reach for t in (inside[0], inside[-1]))
+                part = rows[:, inside[0] : inside[-1] + 1, ..., tap * inputs : (tap + 1) * inputs]
+                given[:, first : last + 1 : ctx.stride] += part
+        return in_rows(given), None, None
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """(B, T, C, Z, Y, X) as it lies in memory: (B, T, Z, Y, X, C)."""
+    return x.permute(0, 1, 3, 4, 5, 2)
+
+
+def in_rows(rows: Tensor) -> Tensor:
+    """The way back."""
+    return rows.permute(0, 1, 5, 2, 3, 4)
 
 
 def batched_taps(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Axes) -> Tensor:
