@@ -140,7 +140,8 @@ def main() -> None:
     text = table(("layer", "", "naive loop, ms", *others), rows(options.device, options.repeats))
     if options.device == "cpu":
         text += "\n\n" + table(("layer", "", *(NAMES[form] for form in FORMS)), [memory_row(options.threads)])
-    text += f"\n\n{options.device}, {options.threads} threads, float32. The network takes the taps in channels, and large inputs without gradients a frame at a time."
+    text += f"\n\n{options.device}, {options.threads} threads, float32. The network takes the taps in channels, and "
+    text += "large inputs without gradients a frame at a time."
     print(text)
     if options.write:
         write_section(ROOT / "docs" / "results.md", "conv4d", text)
