@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CardiacSegError
-from .weights import WeightsCard, installed, read_card
+from .weights import WeightsCard, installed, read_card, unreadable
 from .words import describe_card
 
 Translate = Callable[[str], str]
@@ -22,8 +22,9 @@ class Choices:
     """What is offered and chosen.
 
     methods: network -> name. weights: name or path -> name, of the chosen method. method, chosen: what is chosen of
-    them, chosen empty where there is nothing. card: licence, data and figures. missing: why the method cannot be used,
-    if so. memory: the memory network's weights, with which corrections are propagated; missing_memory: why not, if so.
+    them, chosen empty where there is nothing. card: licence, data and figures, and a line for each file of weights that
+    cannot be offered. missing: why the method cannot be used, if so. memory: the memory network's weights, with which
+    corrections are propagated; missing_memory: why not, if so.
     """
 
     methods: dict[str, str]
@@ -49,7 +50,7 @@ def choices(method: str, memory: str, automatic: str, packages: Sequence[str], _
         {name: card.name for name, card in cards.items()},
         method,
         chosen,
-        describe_card(cards[chosen], _) if chosen else "",
+        "\n".join([*([describe_card(cards[chosen], _)] if chosen else []), *unreadable()]),
         why_no_engine(packages, cards.get(chosen), _),
         memory,
         why_no_engine(packages, memory_cards.get(memory), _),
@@ -73,13 +74,13 @@ def method_names(_: Translate = str) -> dict[str, str]:
 
 def method_choices(chosen: str, _: Translate = str) -> dict[str, str]:
     """The methods to choose from: the memory network, those whose weights are installed, and the chosen one."""
-    present = {"cstm", chosen} | {card.network for card in _installed()}
+    present = {"cstm", chosen} | {card.network for card in installed()}
     return {network: name for network, name in method_names(_).items() if network in present}
 
 
 def weights_choices(chosen: str = "", network: str = "cstm") -> dict[str, WeightsCard]:
     """Name -> card of a network's weights: the installed ones, and the .safetensors file chosen by its path."""
-    cards = {card.name: card for card in _installed() if card.network == network}
+    cards = {card.name: card for card in installed() if card.network == network}
     if chosen.endswith(".safetensors"):
         with suppress(CardiacSegError):
             card = read_card(Path(chosen))
@@ -93,13 +94,6 @@ def network_of(path: str) -> str:
     if network not in method_names():
         raise CardiacSegError(f"The weights {Path(path).name} are for {network}, which is no method of this panel.")
     return network
-
-
-def _installed() -> list[WeightsCard]:
-    """The installed weights; those without their card cannot be chosen."""
-    with suppress(CardiacSegError):
-        return installed()
-    return []
 
 
 def why_no_engine(packages: Sequence[str], card: WeightsCard | None, _: Translate = str) -> str:

@@ -18,6 +18,7 @@ from .anatomy import LABEL_MAPS
 from .cli_cohort import agreement
 from .cli_study import export, report
 from .errors import CardiacSegError
+from .temporary import sweep
 
 if TYPE_CHECKING:
     from .cine import Cine, Engine, Segmentation
@@ -85,6 +86,7 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
+    sweep()
 
 
 def _slices(text: str) -> tuple[tuple[int, int], ...]:
@@ -146,12 +148,13 @@ def propagate(
     'cardiacseg report' and 'export' go on. Annotated slices come out exactly as they went in.
     """
     empty = _slices(annotated_slices)
+    from .atomic import complete_folder
     from .console import show_measures
     from .measures.study import measure_study
     from .readers import read_annotation, read_cine
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
-    from .writers.results import complete_folder, write_results
+    from .writers.results import write_results
 
     with complete_folder(output) as folder:
         images = read_cine(cine)
@@ -190,13 +193,14 @@ def segment(
 
     Writes the same files as propagate. What it finds is to be checked by a person.
     """
+    from .atomic import complete_folder
     from .cine import empty_segmentation
     from .console import show_measures
     from .measures.study import measure_study
     from .readers import read_annotation, read_cine
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
-    from .writers.results import complete_folder, write_results
+    from .writers.results import write_results
 
     with complete_folder(output) as folder:
         images = read_cine(cine)
@@ -284,12 +288,13 @@ def measure(
         return
     from dataclasses import replace
 
+    from .atomic import complete_folder
     from .cine import Patient
     from .console import show_measures
     from .measures.study import measure_study
     from .readers import read_cine, read_segmentation
     from .study_folder import StudyFolder, write_record
-    from .writers.results import complete_folder, write_results
+    from .writers.results import write_results
 
     with complete_folder(output) as folder:
         images = read_cine(cine[0]) if cine else None
@@ -409,9 +414,9 @@ def inspect(
 def weights() -> None:
     """Show the installed weights: network, data, licence and figures."""
     from .console import show_weights
-    from .weights import installed
+    from .weights import installed, unreadable
 
-    show_weights(installed())
+    show_weights(installed(), unreadable())
 
 
 command(agreement)

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .words import MEASURES, METHODS, describe_figures, shown
+
 if TYPE_CHECKING:
     from .cine import Cine, SlicePrediction
     from .measures.cohort import Agreement
@@ -62,37 +64,21 @@ def training_progress() -> Iterator[Callable[[Report], None]]:
         yield report
 
 
-_ROWS = {
-    "lv_edv_ml": "LV end-diastolic volume (ml)",
-    "lv_esv_ml": "LV end-systolic volume (ml)",
-    "lv_sv_ml": "LV stroke volume (ml)",
-    "lv_ef_percent": "LV ejection fraction (%)",
-    "lv_mass_g": "LV mass (g)",
-    "rv_edv_ml": "RV end-diastolic volume (ml)",
-    "rv_esv_ml": "RV end-systolic volume (ml)",
-    "rv_sv_ml": "RV stroke volume (ml)",
-    "rv_ef_percent": "RV ejection fraction (%)",
-    "cardiac_output_l_per_min": "Cardiac output (l/min)",
-    "bsa_mosteller_m2": "Body surface area, Mosteller (m²)",
-    "lv_edvi_ml_per_m2": "LV EDV by body surface area (ml/m²)",
-    "lv_esvi_ml_per_m2": "LV ESV by body surface area (ml/m²)",
-    "lv_massi_g_per_m2": "LV mass by body surface area (g/m²)",
-    "rv_edvi_ml_per_m2": "RV EDV by body surface area (ml/m²)",
-    "rv_esvi_ml_per_m2": "RV ESV by body surface area (ml/m²)",
-    "lv_mid_wall_ed_mm": "LV wall, mean of the middle at ED (mm)",
-    "ed_frame": "End-diastolic frame",
-    "es_frame": "End-systolic frame",
-}
+_ROWS = (
+    "lv_edv_ml", "lv_esv_ml", "lv_sv_ml", "lv_ef_percent", "lv_mass_g", "rv_edv_ml", "rv_esv_ml", "rv_sv_ml",
+    "rv_ef_percent", "cardiac_output_l_per_min", "bsa_mosteller_m2", "lv_edvi_ml_per_m2", "lv_esvi_ml_per_m2",
+    "lv_massi_g_per_m2", "rv_edvi_ml_per_m2", "rv_esvi_ml_per_m2", "lv_mid_wall_ed_mm", "ed_frame", "es_frame",
+)  # fmt: skip
 
 
 def show_measures(measures: dict, expert: dict | None = None) -> None:
     """A row for every measure that is known, an expert's value beside it."""
     columns = [measures] if expert is None else [measures, expert]
     table = _table("Measure", *(("Value",) if expert is None else ("CardiacSeg", "Expert")))
-    for key, title in _ROWS.items():
+    for key in _ROWS:
         values = [column.get(key) for column in columns]
         if any(value is not None for value in values):
-            table.add_row(title, *(_number(value) for value in values))
+            table.add_row(MEASURES[key].title, *("-" if value is None else shown(key, value) for value in values))
     _print(table)
 
 
@@ -136,20 +122,20 @@ def show_cohorts(rows: list[Agreement]) -> None:
             continue
         limits = "-" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
         means = [_number(value) for value in (row.mean_a, row.mean_b, row.bias)]
-        table.add_row(_ROWS[row.measure], str(row.n), *means, limits, _number(row.r, 3))
+        table.add_row(MEASURES[row.measure].title, str(row.n), *means, limits, _number(row.r, 3))
     _print(table)
 
 
-def show_weights(cards: list[WeightsCard]) -> None:
-    """A row for every set of weights."""
-    table = _table("Name", "Network", "Parameters", "Data", "Licence", "Figures")
-    for column in table.columns:
-        column.justify, column.overflow = "left", "fold"
+def show_weights(cards: list[WeightsCard], problems: list[str]) -> None:
+    """A paragraph for every set of weights; on standard error what is wrong with files that are none."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     for card in cards:
-        figures = ", ".join(f"{name} {_number(value, 3)}" for name, value in card.figures.items())
-        network = f"{card.network} {card.size}"
-        table.add_row(card.name, network, f"{card.parameters:,}", ", ".join(card.data), card.licence, figures)
-    _print(table)
+        console.print(f"{card.name}: {METHODS.get(card.network, card.network)}")
+        console.print(f"  {card.parameters:,} parameters, trained on {', '.join(card.data) or 'nothing that is told'}")
+        console.print(f"  Licence: {card.licence}")
+        console.print(f"  {describe_figures(card) or 'Not measured yet.'}\n")
+    for problem in problems:
+        print(problem, file=sys.stderr)
 
 
 def show_study(study: Study) -> None:

@@ -75,8 +75,26 @@ def read_card(path: Path) -> WeightsCard:
 
 
 def installed() -> list[WeightsCard]:
-    """The cards of all weights that came with the product, the default of each network first."""
-    return [read_card(path) for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)]
+    """The cards of all weights that came with the product, the default of each network first.
+
+    A file without a readable card is passed over: it must not hide the others; `unreadable` tells of it.
+    """
+    return [card for card in _read_all() if isinstance(card, WeightsCard)]
+
+
+def unreadable() -> list[str]:
+    """A sentence for every file in the folder of installed weights that lacks a readable card."""
+    return [str(card) for card in _read_all() if isinstance(card, CardiacSegError)]
+
+
+def _read_all() -> list[WeightsCard | CardiacSegError]:
+    found: list[WeightsCard | CardiacSegError] = []
+    for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem):
+        try:
+            found.append(read_card(path))
+        except CardiacSegError as error:
+            found.append(error)
+    return found
 
 
 def find_weights(weights: str | Path | None, network: str) -> WeightsCard:

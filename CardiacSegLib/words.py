@@ -1,8 +1,9 @@
-"""What the panel says about places, weights and numbers, in words; `_` translates."""
+"""How measures, methods, weights and places are called in panel, command line and report; `_` translates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .cine import Cine
 from .measures import Measures
@@ -17,16 +18,87 @@ _ABBREVIATIONS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How a measure is called: in words, where room is short, its unit, and the decimals that a reader is shown."""
+
+    words: str
+    short: str
+    unit: str = ""
+    decimals: int = 1
+
+    @property
+    def title(self) -> str:
+        """The words with the unit, e.g. LV end-diastolic volume (ml)."""
+        return f"{self.words[0].upper()}{self.words[1:]}" + (f" ({self.unit})" if self.unit else "")
+
+    @property
+    def title_without_side(self) -> str:
+        """The same where the column says which ventricle is meant, e.g. End-diastolic volume (ml)."""
+        words = self.words.removeprefix("LV ").removeprefix("RV ")
+        return Wording(words, self.short, self.unit).title
+
+
+_OF_VENTRICLES = {
+    "edv_ml": Wording("end-diastolic volume", "EDV", "ml"),
+    "esv_ml": Wording("end-systolic volume", "ESV", "ml"),
+    "sv_ml": Wording("stroke volume", "SV", "ml"),
+    "ef_percent": Wording("ejection fraction", "EF", "%"),
+    "edvi_ml_per_m2": Wording("end-diastolic volume index", "EDVI", "ml/m²"),
+    "esvi_ml_per_m2": Wording("end-systolic volume index", "ESVI", "ml/m²"),
+    "svi_ml_per_m2": Wording("stroke volume index", "SVI", "ml/m²"),
+}
+MEASURES = {
+    **{
+        f"{side.lower()}_{key}": Wording(f"{side} {one.words}", f"{side} {one.short}", one.unit)
+        for side in ("LV", "RV")
+        for key, one in _OF_VENTRICLES.items()
+    },
+    "lv_mass_g": Wording("LV mass", "LV mass", "g"),
+    "lv_massi_g_per_m2": Wording("LV mass index", "LV mass index", "g/m²"),
+    "lv_mid_wall_ed_mm": Wording("LV mid wall at ED, mean", "LV mid wall", "mm"),
+    "lv_thickest_segment_ed_mm": Wording("LV thickest segment at ED", "LV thickest segment", "mm"),
+    "heart_rate_bpm": Wording("heart rate", "heart rate", "1/min", 0),
+    "cardiac_output_l_per_min": Wording("cardiac output", "cardiac output", "l/min", 2),
+    "cardiac_index_l_per_min_per_m2": Wording("cardiac index", "cardiac index", "l/min/m²", 2),
+    "bsa_mosteller_m2": Wording("body surface area, Mosteller", "BSA", "m²", 2),
+    "ed_frame": Wording("end-diastolic frame", "ED frame"),
+    "es_frame": Wording("end-systolic frame", "ES frame"),
+    "ed_time_ms": Wording("time of end-diastole", "ED time", "ms", 0),
+    "es_time_ms": Wording("time of end-systole", "ES time", "ms", 0),
+}
+"""By the name in measures.json. More decimals would promise what counted voxels do not hold; files hold more."""
+
+METHODS = {
+    "cstm": "Memory network (CSTM): carries annotated slices over the cine",
+    "crocnet": "CroCNet, automatic",
+    "unet": "U-Net with position, automatic",
+    "cnn4d": "4D CNN, automatic",
+    "cnn3d": "3D CNN, automatic",
+}
+"""What each network is, for reports and lists; the panel's box has room for less (`choices.method_names`)."""
+
+
+def shown(key: str, value: float) -> str:
+    """The value of a measure as a reader is shown it, without its unit."""
+    return str(value) if isinstance(value, int) else f"{value:.{MEASURES[key].decimals}f}"
+
+
 def describe_card(card: WeightsCard, _: Translate = str) -> str:
     """Licence, data and figures of weights."""
     parts = [_("Licence: {licence}.").format(licence=card.licence)]
     if card.data:
         parts.append(_("Trained on {data}.").format(data=", ".join(card.data)))
-    figures = ", ".join(_figure(name, value) for name, value in card.figures.items() if _is_number(value))
-    if figures:
-        where = card.figures.get("validation") or _("Measured")
-        parts.append(f"{where}: {figures}.")
+    if figures := describe_figures(card, _):
+        parts.append(figures)
     return " ".join(parts)
+
+
+def describe_figures(card: WeightsCard, _: Translate = str) -> str:
+    """What was measured of weights, and on what, in one sentence; empty where nothing was."""
+    figures = ", ".join(_figure(name, value) for name, value in card.figures.items() if _is_number(value))
+    where = card.figures.get("validation") or _("Measured")
+    return f"{where}: {figures}." if figures else ""
 
 
 def _figure(name: str, value: float) -> str:

@@ -70,6 +70,19 @@ def test_an_automatic_method_runs_without_the_memory_network_which_corrections_m
     assert chosen.missing_memory.startswith("No weights are installed")
 
 
+def test_a_file_without_its_card_hides_no_other_and_is_named_in_one_line(folder: Path) -> None:
+    (folder / "Weights" / "lonely.safetensors").write_bytes(b"x")
+    (folder / "Weights" / "broken.safetensors").write_bytes(b"x")
+    (folder / "Weights" / "broken.json").write_text("{")
+    offered = choices("cstm", "", "", ())
+    assert list(offered.weights) == ["memory-a", "memory-b"]
+    assert list(offered.methods) == ["cstm", "unet"]
+    *card, broken, lonely = offered.card.splitlines()
+    assert len(card) == 1
+    assert broken.startswith("broken.safetensors lacks a readable card")
+    assert lonely.startswith("lonely.safetensors lacks a readable card")
+
+
 def test_a_chosen_file_is_offered_for_its_own_method_only(folder: Path) -> None:
     path = str(put(folder, "mine", "unet"))
     assert choices("unet", "", path, ()).chosen == path

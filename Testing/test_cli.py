@@ -22,6 +22,7 @@ from CardiacSegLib.anatomy import LABEL_MAPS
 from CardiacSegLib.cine import Cine, Segmentation, SlicePrediction
 from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.weights import installed
+from CardiacSegLib.words import METHODS, describe_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = {"segmentation.nii.gz", "measures.json", "volumes.csv", "curve.png", "overlay.gif", "study.json"}
@@ -205,7 +206,11 @@ def test_the_label_maps_offered_are_those_of_the_library() -> None:
 def test_weights_are_listed(files: Path) -> None:
     result = run("weights")
     assert result.returncode == 0, result.stderr
-    assert "Licence" in result.stdout
+    for card in installed():
+        assert f"{card.name}: {METHODS[card.network]}" in result.stdout
+        assert f"  Licence: {card.licence}\n" in result.stdout
+        assert describe_figures(card) in result.stdout
+    assert "_dice" not in result.stdout
 
 
 @pytest.mark.parametrize("command", ["", "propagate", "measure", "evaluate", "train", "weights"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from CardiacSegLib.cine import Cine
 from CardiacSegLib.measures import Measures
 from CardiacSegLib.weights import WeightsCard
-from CardiacSegLib.words import describe_card, describe_measures, describe_place
+from CardiacSegLib.words import MEASURES, describe_card, describe_measures, describe_place, shown
 
 FIGURES = {"validation": "ten cines", "es_dice_lv": 0.9107, "lvef_error_points": 2.645}
 CARD = WeightsCard("cstm-x", "cstm", "small", ("ACDC",), "CC BY-NC-SA 4.0", "train", 1, FIGURES)
@@ -45,6 +45,25 @@ def test_a_card_tells_licence_data_and_figures() -> None:
         describe_card(CARD)
         == "Licence: CC BY-NC-SA 4.0. Trained on ACDC. ten cines: ES Dice LV 0.91, LV EF error 2.6 points."
     )
+
+
+def test_every_number_of_the_measures_has_its_words() -> None:
+    numbers = {field.name for field in fields(Measures)} - {"bsa_formula"}
+    assert numbers <= set(MEASURES)
+
+
+def test_a_measure_has_one_title_with_its_unit_and_a_short_name_for_narrow_tables() -> None:
+    wording = MEASURES["rv_edvi_ml_per_m2"]
+    assert wording.title == "RV end-diastolic volume index (ml/m²)"
+    assert wording.title_without_side == "End-diastolic volume index (ml/m²)"
+    assert wording.short == "RV EDVI"
+    assert MEASURES["cardiac_output_l_per_min"].title == "Cardiac output (l/min)"
+
+
+def test_frames_are_shown_whole_and_areas_with_two_decimals() -> None:
+    assert shown("ed_frame", 12) == "12"
+    assert shown("bsa_mosteller_m2", 1.8764) == "1.88"
+    assert shown("lv_ef_percent", 55.55) in ("55.5", "55.6")
 
 
 def test_a_card_without_figures_tells_none() -> None:

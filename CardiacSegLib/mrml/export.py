@@ -6,10 +6,12 @@ from pathlib import Path
 
 import slicer
 
+from ..atomic import complete_folder
 from ..errors import CardiacSegError
 from ..measures import Measures
+from ..terminology import safe_name
 from ..writers.images import write_segmentation
-from ..writers.results import complete_folder, known_curves
+from ..writers.results import known_curves
 from ..writers.tables import write_measures, write_volumes
 from .study import Study
 
@@ -25,7 +27,7 @@ def export_study(study: Study, measures: Measures, folder: str | Path, formats: 
     """
     if not str(folder) or not formats:
         raise CardiacSegError("Choose a folder and at least one kind of file to export.")
-    stem = safe_name(study.cine.name)
+    stem = safe_name(study.cine.name, "cine")
     segmentation = study.read()
     times = study.cine.times if study.cine.times_known else None
     with complete_folder(folder) as partial:
@@ -42,11 +44,6 @@ def export_study(study: Study, measures: Measures, folder: str | Path, formats: 
             write_measures(partial / f"{stem}_measures.json", measures.to_dict())
         names = sorted(path.name for path in partial.iterdir())
     return names
-
-
-def safe_name(name: str) -> str:
-    """A name that any file system takes."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name).strip("_") or "cine"
 
 
 def _write_sequence(study: Study, path: Path) -> None:

@@ -8,13 +8,10 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..anatomy import Code, Structure
+from ..terminology import VALUE_TAG, segment_id, terminology_entry
 from .space import LPS_TO_RAS, matrix_of
 
 BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-VALUE_TAG = "CardiacSeg.Value"
-"""The structure's value is a tag of its segment: editors renumber the label map's own values as they like."""
-_CONTEXT = "Segmentation category and type - CardiacSeg"
-_CATEGORY = "SCT^123037004^Anatomical Structure"
 
 
 def add_segments(segmentation: slicer.vtkSegmentation, structures: tuple[Structure, ...]) -> None:
@@ -35,17 +32,6 @@ def set_reference_grid(segmentation: slicer.vtkSegmentation, volume: slicer.vtkM
     converter = slicer.vtkSegmentationConverter
     grid = converter.SerializeImageGeometry(matrix, volume.GetImageData())
     segmentation.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), grid)
-
-
-def segment_id(structure: Structure) -> str:
-    """The ID of a structure's segment in every frame; it stays when the segment is renamed."""
-    return f"CardiacSeg_{structure.value}"
-
-
-def terminology_entry(code: Code) -> str:
-    """The coded type as Slicer writes it in a segment's tag."""
-    kind = f"{code.scheme}^{code.value}^{code.meaning}"
-    return f"{_CONTEXT}~{_CATEGORY}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^"
 
 
 def values_of(segmentation: slicer.vtkSegmentation) -> dict[str, int]:

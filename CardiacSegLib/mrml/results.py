@@ -10,16 +10,12 @@ import vtk
 
 from ..anatomy import Structure
 from ..measures import Measures
+from ..words import MEASURES, shown
 from .study import Study
 
 Curves = Mapping[str, np.ndarray]
 
 _ROLE = "CardiacSeg."
-_WORDS = ("rate", "mass", "time")
-_UNITS = {"percent": "%", "ml": "ml", "g": "g", "ms": "ms", "m2": "m²", "bpm": "1/min"}
-
-_DIGITS = {"m²": 2}
-"""After the point, by unit; 1 for all others: more would promise what counted voxels do not hold. Files hold more."""
 
 
 def update_results(
@@ -61,23 +57,13 @@ def remove_results(study: Study) -> None:
 
 def _measure_columns(measures: Measures) -> dict[str, list]:
     """Name, value and unit of every measure that is known."""
-    rows = []
-    for name, value in measures.to_dict().items():
-        if isinstance(value, (int, float)) and name != "schema_version":
-            words, unit = _split(name)
-            rows.append((words, str(value) if isinstance(value, int) else f"{value:.{_DIGITS.get(unit, 1)}f}", unit))
+    rows = [
+        (MEASURES[key].short, shown(key, value), MEASURES[key].unit)
+        for key, value in measures.to_dict().items()
+        if key in MEASURES and value is not None
+    ]
     names, values, units = zip(*rows, strict=True) if rows else ((), (), ())
     return {"Measure": list(names), "Value": list(values), "Unit": list(units)}
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The words and the unit of a measure, e.g. lv_edvi_ml_per_m2 -> LV EDVI, ml/m²."""
-    numerator, *denominator = name.split("_per_")
-    words = numerator.split("_")
-    unit = words.pop() if words[-1] in (*_UNITS, "l") else ""
-    parts = [_UNITS.get(part, part) for part in (unit, *denominator) if part]
-    text = " ".join(word.upper() if len(word) < 5 and word not in _WORDS else word for word in words)
-    return text, "/".join(parts)
 
 
 def _phase_columns(

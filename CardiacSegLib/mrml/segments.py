@@ -8,7 +8,8 @@ from typing import NamedTuple
 import slicer
 
 from ..errors import CardiacSegError
-from .labels import VALUE_TAG, tag_of, values_of
+from ..terminology import VALUE_TAG
+from .labels import tag_of, values_of
 
 
 class _Look(NamedTuple):

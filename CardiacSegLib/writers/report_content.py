@@ -5,32 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..words import MEASURES, METHODS
+
 NOTHING = "–"  # noqa: RUF001 - what stands for a value that is not known
-_METHODS = {
-    "cstm": "Memory network (CSTM): carries annotated slices over the cine",
-    "crocnet": "CroCNet, automatic", "unet": "U-Net with position, automatic", "cnn4d": "4D CNN, automatic",
-    "cnn3d": "3D CNN, automatic",
-}  # fmt: skip
 _FACTS = {
     "patient_name": "Patient", "patient_id": "Patient ID", "birth_date": "Born", "sex": "Sex", "age": "Age",
     "study_date": "Study date", "study": "Study", "series": "Series", "accession_number": "Accession number",
     "institution": "Institution", "file": "File",
 }  # fmt: skip
-# label, key (of LV and RV, or of the LV alone), decimals, whether the row stands there also without a value
+# key (of LV and RV, or of the LV alone), whether the row stands there also without a value
 _RESULTS = (
-    ("End-diastolic volume (ml)", "{}_edv_ml", 1, True),
-    ("End-systolic volume (ml)", "{}_esv_ml", 1, True),
-    ("Stroke volume (ml)", "{}_sv_ml", 1, True),
-    ("Ejection fraction (%)", "{}_ef_percent", 1, True),
-    ("End-diastolic volume index (ml/m²)", "{}_edvi_ml_per_m2", 1, False),
-    ("End-systolic volume index (ml/m²)", "{}_esvi_ml_per_m2", 1, False),
-    ("Stroke volume index (ml/m²)", "{}_svi_ml_per_m2", 1, False),
-    ("Mass (g)", "lv_mass_g", 1, True),
-    ("Mass index (g/m²)", "lv_massi_g_per_m2", 1, False),
-    ("Cardiac output (l/min)", "cardiac_output_l_per_min", 2, False),
-    ("Cardiac index (l/min/m²)", "cardiac_index_l_per_min_per_m2", 2, False),
-    ("Mid wall at ED, mean (mm)", "lv_mid_wall_ed_mm", 1, False),
-    ("Thickest segment at ED (mm)", "lv_thickest_segment_ed_mm", 1, False),
+    ("{}_edv_ml", True),
+    ("{}_esv_ml", True),
+    ("{}_sv_ml", True),
+    ("{}_ef_percent", True),
+    ("{}_edvi_ml_per_m2", False),
+    ("{}_esvi_ml_per_m2", False),
+    ("{}_svi_ml_per_m2", False),
+    ("lv_mass_g", True),
+    ("lv_massi_g_per_m2", False),
+    ("cardiac_output_l_per_min", False),
+    ("cardiac_index_l_per_min_per_m2", False),
+    ("lv_mid_wall_ed_mm", False),
+    ("lv_thickest_segment_ed_mm", False),
 )
 _CURVES = (
     ("Peak ejection rate (ml/s)", "peak_ejection_rate_ml_per_s", 0),
@@ -39,10 +36,6 @@ _CURVES = (
     ("Time to peak ejection (ms)", "time_to_peak_ejection_ms", 0),
     ("Time to peak filling (ms)", "time_to_peak_filling_ms", 0),
 )
-_NORM_LABELS = {
-    "lv_ef_percent": ("LV ejection fraction", 1), "lv_massi_g_per_m2": ("LV mass index", 1),
-    "lv_mid_wall_ed_mm": ("Mid wall at ED", 1),
-}  # fmt: skip
 _SEXES = {"F": "women", "M": "men"}
 Pairs = list[tuple[str, str]]
 
@@ -118,11 +111,12 @@ def _review(masks: Mapping, method_known: bool) -> str:
 
 def _results(data: Mapping) -> list[tuple[str, ...]]:
     rows = []
-    for label, key, decimals, always in _RESULTS:
+    for key, always in _RESULTS:
+        wording = MEASURES[key.format("lv")]
         sides = [data[key.format(side)] for side in ("lv", "rv")] if "{}" in key else [data[key], None]
         if always or any(value is not None for value in sides):
-            texts = [number(value, decimals) for value in sides]
-            rows.append((label, *texts) if "{}" in key else (label, texts[0], ""))
+            texts = [number(value, wording.decimals) for value in sides]
+            rows.append((wording.title_without_side, *(texts if "{}" in key else (texts[0], ""))))
     for label, key, decimals in _CURVES:
         sides = [data[f"{side}_curve"][key] for side in ("lv", "rv")]
         if any(value is not None for value in sides):
@@ -153,7 +147,7 @@ def _context(data: Mapping) -> Pairs:
 
 
 def _norm(row: Mapping) -> tuple[str, ...]:
-    label, decimals = _NORM_LABELS.get(row["measure"], (row["measure"], 1))
+    label, decimals = MEASURES[row["measure"]].words, MEASURES[row["measure"]].decimals
     value = f"{number(row['value'], decimals)} {row['unit']}"
     limits = f"{number(row['low'], decimals)} to {number(row['high'], decimals)}"
     return label, value, limits, _SEXES[row["sex"]], f"{row['place']} the range" if row["place"] else "not compared"
@@ -161,7 +155,7 @@ def _norm(row: Mapping) -> tuple[str, ...]:
 
 def _norm_notes(rows: list[Mapping]) -> list[str]:
     """The sources, what to mind, and why a value was not compared; each once."""
-    notes = [f"{_NORM_LABELS.get(row['measure'], (row['measure'],))[0]}: {row['source']}." for row in rows]
+    notes = [f"{MEASURES[row['measure']].words}: {row['source']}." for row in rows]
     notes += [row["remark"] for row in rows if row["remark"]]
     notes += [row["unplaced"] for row in rows if row["unplaced"]]
     return list(dict.fromkeys(notes))
@@ -191,7 +185,7 @@ def _origin(data: Mapping) -> Pairs:
         pairs.append(("Method", "not recorded: the masks were read from a file"))
     if card is not None:
         pairs += [
-            ("Method", _METHODS.get(card["method"], card["method"])),
+            ("Method", METHODS.get(card["method"], card["method"])),
             ("Weights", card["name"]),
             ("SHA-256 of the weights", card["sha256"]),
             ("Trained on", "; ".join(card["data"])),

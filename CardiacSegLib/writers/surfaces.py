@@ -12,6 +12,7 @@ from ..anatomy import Structure
 from ..atomic import atomic_path
 from ..cine import Segmentation
 from ..errors import CardiacSegError
+from ..terminology import safe_name
 
 if TYPE_CHECKING:
     from vtkmodules.vtkCommonDataModel import vtkPolyData
@@ -31,17 +32,13 @@ def write_surfaces(folder: str | Path, segmentation: Segmentation, kind: str = "
         raise CardiacSegError(f"The surface format '{kind}' is not known; choose one of {', '.join(FORMATS)}.")
     paths = []
     for frame, structure in _present(segmentation):
-        path = Path(folder) / f"frame{frame:02d}_{safe_name(structure.name)}.{kind}"
+        name = safe_name(structure.name, "segment")
+        path = Path(folder) / f"frame{frame:02d}_{name}.{kind}"
         _write(surface(segmentation, frame, structure), path, kind)
         paths.append(path)
     if not paths:
         raise CardiacSegError("There is no mask to make a surface of; segment the cine first.")
     return paths
-
-
-def safe_name(name: str) -> str:
-    """A part of a file name that any file system takes."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name).strip("_") or "segment"
 
 
 def surface(segmentation: Segmentation, frame: int, structure: Structure) -> vtkPolyData:
