@@ -34,6 +34,9 @@ MYO = Structure(2, "MYO", (0.20, 0.68, 0.35), Code("SCT", "74281007", "Myocardiu
 RV = Structure(3, "RV", (0.20, 0.45, 0.88), Code("SCT", "53085002", "Right ventricle"))
 STRUCTURES: tuple[Structure, ...] = (LV, MYO, RV)
 
+HEART_AXIS = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)
+"""The usual axis of the heart from base to apex, LPS: to the left, to the front and down."""
+
 LABEL_MAPS: dict[str, dict[int, int]] = {
     "native": {1: 1, 2: 2, 3: 3},
     "acdc": {1: 3, 2: 2, 3: 1},

@@ -11,11 +11,11 @@ from enum import Enum
 
 import numpy as np
 
+from ..anatomy import HEART_AXIS
 from .planes import Plane, number
 
 SAME_PLACE_MM = 0.1
 _SAME_DIRECTION = np.cos(np.radians(1.0))
-_TO_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # the usual axis of the heart: left, to the front and down
 _SHORT_AXIS = np.cos(np.radians(40.0))
 _LONG_AXIS = np.sin(np.radians(20.0))
 _BESIDE_MM = 20.0
@@ -172,7 +172,7 @@ def _one_technique(first: Series, second: Series) -> bool:
 
 def towards_apex(normal: np.ndarray) -> np.ndarray | None:
     """The normal of a short-axis plane, turned to the apex; None if no heart lies like that (more than 40° off)."""
-    along = float(normal @ _TO_APEX)
+    along = float(normal @ HEART_AXIS)
     return None if abs(along) < _SHORT_AXIS else normal * np.sign(along)
 
 
@@ -195,9 +195,9 @@ def _shared_line(found: list[Series]) -> np.ndarray:
     normals = [series.normal for series in found if series.over_time and series.slices == 1]
     normals = [normal for normal in normals if towards_apex(normal) is None]
     if not any(not parallel(normals[0], normal) for normal in normals):
-        return _TO_APEX
+        return HEART_AXIS
     shared = towards_apex(np.linalg.svd(np.array(normals))[2][2])
-    return _TO_APEX if shared is None else shared
+    return HEART_AXIS if shared is None else shared
 
 
 def _kind(series: Series, axis: np.ndarray, known: bool) -> Kind:
