@@ -31,9 +31,9 @@ def measure_many(masks: Sequence[Path], cines: Sequence[Path], output: Path, lab
     A study that cannot be measured gets a row that says why. Raises CardiacSegError after the table is written if there
     was one, and before if the number of cines is not that of the masks or none of the studies can be measured.
     """
+    from .atomic import complete_folder
     from .console import studies_progress
     from .measures.cohort import PROBLEM, STUDY
-    from .writers.results import complete_folder
     from .writers.tables import write_rows
 
     if cines and len(cines) != len(masks):
@@ -85,10 +85,10 @@ def agreement(
     Writes agreement.csv with a row for every measure, and agreement.png.
     Differences are A - B.
     """
+    from .atomic import complete_folder
     from .console import show_cohorts
     from .measures.cohort import compare_cohorts, paired_values, read_cohort
     from .writers.agreement_plot import write_agreement
-    from .writers.results import complete_folder
     from .writers.tables import write_rows
 
     with complete_folder(output) as folder:

@@ -34,11 +34,11 @@ def report(
 
     Writes report.html, report.pdf and measures.json, which holds every number on them.
     """
+    from .atomic import complete_folder
     from .measures.study import measure_study
     from .study_folder import read_study_folder
     from .writers.report import write_report
     from .writers.report_data import age_years, report_data
-    from .writers.results import complete_folder
 
     with complete_folder(output) as folder:
         found = read_study_folder(study, cine)
@@ -68,8 +68,8 @@ def export(
     cine: CineOption = None,
 ) -> None:
     """Export a study to other programs."""
+    from .atomic import complete_folder
     from .study_folder import read_study_folder
-    from .writers.results import complete_folder
 
     with complete_folder(output) as folder:
         found = read_study_folder(study, cine)

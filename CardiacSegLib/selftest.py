@@ -6,7 +6,6 @@ scene: the one that the panel works in. folder: for files.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from .choices import MEMORY
 from .cine import Status
 from .phantom import Phantom, beating_heart
+from .temporary import private_folder
 
 Wait = Callable[[Callable[[], Any]], None]
 _PATIENCE = 120  # seconds
@@ -35,12 +35,12 @@ def run(panel: Any, scene: Any, process_events: Callable[[], None]) -> None:
     chosen = panel.memory()[0]
     scenarios = (segment_correct_and_measure, automatic_then_memory, cancel_and_undo, save_and_load, close_during_a_run)
     for scenario in scenarios:
-        with tempfile.TemporaryDirectory(prefix="CardiacSeg-") as folder:
+        with private_folder() as folder:
             scene.Clear(False)
             panel._parameterNode.method = MEMORY
-            panel._parameterNode.weights = chosen or str(random_weights(Path(folder)))
+            panel._parameterNode.weights = chosen or str(random_weights(folder))
             try:
-                scenario(panel, wait, scene, Path(folder))
+                scenario(panel, wait, scene, folder)
             finally:
                 scene.Clear(False)
                 panel.session.close()

@@ -15,6 +15,7 @@ from . import __version__
 from .cine import Cine, Patient, Segmentation, Status
 from .errors import CardiacSegError
 from .readers import read_annotation, read_cine
+from .temporary import sweep
 from .weights import WeightsCard
 from .writers.tables import write_measures
 
@@ -78,6 +79,7 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
     Raises CardiacSegError if the record, the masks or the cine are missing, or do not belong together.
     """
     folder = Path(folder)
+    sweep(folder)  # what a run that was killed while it moved its files has left
     record = _read_record(folder)
     path = Path(source) if source is not None else Path(os.path.normpath(folder / record["cine"]))
     if not path.exists():

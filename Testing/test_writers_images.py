@@ -122,9 +122,9 @@ class TestAtomicPath:
     @pytest.mark.parametrize(
         "name, suffix", [("a.nii.gz", ".nii.gz"), ("a.seq.nrrd", ".seq.nrrd"), ("v1.2.png", ".png")]
     )
-    def test_the_temporary_path_is_beside_the_target_with_its_suffix(self, tmp_path, name, suffix):
+    def test_the_temporary_path_is_on_the_disk_of_the_target_and_has_its_suffix(self, tmp_path, name, suffix):
         with atomic_path(tmp_path / name) as temporary:
-            assert temporary.parent == tmp_path and temporary.name.endswith(suffix) and temporary.name != name
+            assert tmp_path in temporary.parents and temporary.name.endswith(suffix) and temporary.name != name
             temporary.write_text("new")
             assert not (tmp_path / name).exists()
         assert [file.name for file in tmp_path.iterdir()] == [name]

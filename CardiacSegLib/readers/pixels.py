@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, gen
 from scipy.ndimage import affine_transform
 
 from ..errors import CardiacSegError
+from ..temporary import private_folder
 from .archive import Member
 from .image import MAX_BYTES, compact
 from .planes import Plane
@@ -109,8 +109,8 @@ def _decoded_by_gdcm(data: pydicom.Dataset) -> np.ndarray:
     bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID
     bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID
     bare.is_little_endian, bare.is_implicit_VR = True, False
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "pixels.dcm")
+    with private_folder() as folder:
+        path = folder / "pixels.dcm"
         bare.save_as(path, write_like_original=False)
         reader = SimpleITK.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from ..atomic import atomic_path
 from ..cine import Cine, Segmentation
 from ..errors import CardiacSegError
+from ..temporary import private_folder
 from .bullseye import write_bullseye
 from .figures import write_curve
 from .report_content import Content, content
@@ -78,8 +78,8 @@ def _pictures(data: Mapping, cine: Cine, segmentation: Segmentation) -> Pictures
 
 def _png(write: Callable, *arguments: object) -> bytes:
     """What a function writes to the path that it is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "picture.png")
+    with private_folder() as folder:
+        path = folder / "picture.png"
         write(path, *arguments)
         return path.read_bytes()
 
