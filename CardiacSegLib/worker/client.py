@@ -31,6 +31,8 @@ from .process import WorkerProcess
 
 PATIENCE = 0.1
 """Seconds for which the blocking iterator waits at once, so that Ctrl+C is answered."""
+SILENCE, SILENCE_AT_START = 20.0, 120.0
+"""Seconds without an answer after which a process counts as stopped; importing PyTorch may stop every thread long."""
 
 
 class RunState(Enum):
@@ -54,13 +56,13 @@ class WorkerRun:
     sentence when the run has FAILED, with the last lines of the worker's stderr in details.
     """
 
-    def __init__(self, engine: WorkerEngine, number: int) -> None:
+    def __init__(self, engine: WorkerEngine, number: int, shape: tuple[int, int, int, int]) -> None:
         self.state = RunState.STARTING
         self.total: int | None = None
         self.found = 0
         self.error = ""
         self.details = ""
-        self._engine, self.number = engine, number
+        self._engine, self.number, self._shape = engine, number, shape
         self._arrived: list[SlicePrediction] = []
         self._began = self._last = 0.0
 
@@ -92,12 +94,12 @@ class WorkerRun:
             self._engine.stop(self.number)
 
     def hear(self, message: Message) -> None:
-        """Take in what the worker said about this run."""
+        """Take in what the worker said about this run. Raises CardiacSegError for what cannot be."""
         if isinstance(message, Started):
             self.state, self.total = RunState.RUNNING, message.total
             self._began = self._last = time.monotonic()
         elif isinstance(message, Found):
-            self._arrived.append(message.prediction())
+            self._arrived.append(message.prediction(self._shape))
             self._last = time.monotonic()
             self.found += 1
         elif isinstance(message, Done):
@@ -208,7 +210,7 @@ class WorkerEngine:
             self._run.cancel()
         self.receive()
         self._runs += 1
-        run = self._run = WorkerRun(self, self._runs)
+        run = self._run = WorkerRun(self, self._runs, cine.shape)
         try:
             if not self.alive:
                 self._start()
@@ -271,6 +273,13 @@ class WorkerEngine:
             self._drop()
         if self._process is not None and not alive:
             self._lose()
+        elif self._process is not None and self._process.silence > self._patience:
+            self._fail(f"The process that computes has not answered for {self._patience:.0f} s; {NEXT}.")
+            self._drop()
+
+    @property
+    def _patience(self) -> float:
+        return SILENCE if self._device_name else SILENCE_AT_START
 
     def _hear(self, message: Message) -> None:
         """Take in one message."""

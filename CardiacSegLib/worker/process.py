@@ -6,6 +6,7 @@ No thread reads for the application: in Slicer Python threads stand still while 
 from __future__ import annotations
 
 import os
+import secrets
 import selectors
 import signal
 import subprocess
@@ -20,19 +21,22 @@ from typing import IO
 import numpy as np
 
 from ..errors import CardiacSegError
-from .messages import FROM_WORKER, ArrayRef, Hello, Message, Release, Share, decode, encode
-from .shared import Block, layout, unlink
+from .messages import FROM_WORKER, MAX_LINE, ArrayRef, Hello, Message, Ping, Pong, Release, Share, decode, encode
+from .shared import Block, layout, sweep, unlink
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 1 << 20
-LINES_KEPT = 20
+BEAT = 1.0
+"""Seconds between two questions whether the worker lives."""
+LINES_KEPT, LINE_KEPT = 20, 2000
 
 
 class WorkerProcess:
     """A running `python -m CardiacSegLib.worker` with its pipes and the blocks of memory that it shares."""
 
     def __init__(self, python: str) -> None:
-        """Start it; raises CardiacSegError where the executable cannot be started."""
+        """Start it, a group of processes of its own; raises CardiacSegError where the executable cannot be started."""
+        sweep()
         environment = dict(os.environ)
         # found both where the working folder is on Python's path and where that was switched off
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
@@ -40,14 +44,18 @@ class WorkerProcess:
             self._popen = subprocess.Popen(
                 [python, "-m", "CardiacSegLib.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-                cwd=ROOT, env=environment, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                cwd=ROOT, env=environment, start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
             raise CardiacSegError(
                 f"Python could not be started as {python} ({error.strerror or error}); "
                 "choose another executable or install the application again."
             ) from error
-        self.pid = 0
+        self.pid, self.silence = 0, 0.0
+        self._key = secrets.token_hex(16)
+        self._asked_at = self._seen_at = time.monotonic()
+        self._answered = True
         self._out, self._errors = PipeReader(self._popen.stdout), PipeReader(self._popen.stderr)
         self._last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._blocks: dict[str, tuple[Block, int]] = {}
@@ -71,7 +79,7 @@ class WorkerProcess:
 
     def send(self, message: Message) -> None:
         """Write a message. Raises BrokenPipeError (an OSError) where nobody reads any more."""
-        line = memoryview(encode(message))
+        line = memoryview(encode(message, self._key))
         while line:
             line = line[self._popen.stdin.write(line) :]
 
@@ -105,12 +113,27 @@ class WorkerProcess:
     def receive(self) -> Iterator[Message]:
         """The messages that have arrived; never waits. Raises CardiacSegError for one that is not understood."""
         lines = self._out.lines()
-        self._last_lines.extend(line.decode("utf-8", "replace").rstrip() for line in self._errors.lines())
+        errors = (line[:LINE_KEPT].decode("utf-8", "replace").rstrip() for line in self._errors.lines())
+        self._last_lines.extend(errors)
+        self._listen(bool(lines))
         for line in lines:
-            message = decode(line, FROM_WORKER)
+            message = decode(line, FROM_WORKER, self._key)
+            if isinstance(message, Pong):
+                self._answered = True
+                continue
             if isinstance(message, Hello):
                 self.pid = message.pid
             yield message
+
+    def _listen(self, heard: bool) -> None:
+        """Count the seconds of silence; only while we look, since an application that sleeps hears nothing."""
+        now = time.monotonic()
+        self.silence = 0.0 if heard else self.silence + min(now - self._seen_at, BEAT)
+        self._seen_at = now
+        if self._answered and self.pid and now - self._asked_at > BEAT:
+            self._answered, self._asked_at = False, now
+            with suppress(OSError):  # that it has died is seen elsewhere
+                self.send(Ping())
 
     def wait(self, seconds: float) -> None:
         """Until something arrives, at most so long."""
@@ -138,7 +161,7 @@ class WorkerProcess:
 
 
 class PipeReader:
-    """Lines from a pipe, as far as they have arrived."""
+    """Lines from a pipe, as far as they have arrived; what is longer than a message is handed out unfinished."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self.descriptor = pipe.fileno()
@@ -149,10 +172,13 @@ class PipeReader:
 
     def lines(self) -> list[bytes]:
         """The complete lines; the rest waits for the next call. Sets `ended` when the other side has closed."""
-        parts = [self._rest]
-        while not self.ended and (part := self._available()):
+        parts, size = [self._rest], len(self._rest)
+        while not self.ended and size <= MAX_LINE and (part := self._available()):
             parts.append(part)
+            size += len(part)
         *lines, self._rest = b"".join(parts).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            lines, self._rest = [*lines, self._rest], b""
         return lines
 
     def _available(self) -> bytes:
@@ -182,6 +208,9 @@ def end_process(popen: subprocess.Popen, names: Collection[str]) -> None:
     with suppress(OSError):
         popen.stdin.close()  # the worker ends when it reads this; killing a launcher would not end it
     if popen.poll() is None:
+        if hasattr(os, "killpg"):  # its group, since behind a launcher it may be stopped and not read
+            with suppress(OSError):
+                os.killpg(popen.pid, signal.SIGKILL)
         popen.kill()
         with suppress(subprocess.TimeoutExpired):
             popen.wait(timeout=2)

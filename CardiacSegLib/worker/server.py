@@ -8,13 +8,17 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import IO
 
 import numpy as np
 
 from ..cine import Cine, Engine, Segmentation
 from ..errors import CardiacSegError
 from .messages import (
+    MAX_LINE,
+    MISMATCH,
     NEXT,
     TO_WORKER,
     ArrayRef,
@@ -27,6 +31,8 @@ from .messages import (
     Loaded,
     MasksRef,
     Message,
+    Ping,
+    Pong,
     Release,
     Run,
     Share,
@@ -45,17 +51,18 @@ class Inbox:
     up to this number are not wanted any more.
     """
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    def __init__(self, lines: Iterable[bytes], key: str, send: Send) -> None:
+        """lines: what the application says, as it says it; key: what every message must hold; send: for answers."""
         self.jobs: queue.Queue[Load | Job | CardiacSegError] = queue.Queue()
         self.cancelled = 0
-        self._lines = lines
+        self._lines, self._key, self._send = lines, key, send
         self._blocks: dict[str, Block] = {}
 
     def listen(self) -> None:
         """Read until the application closes the pipe or dies, then end this process, whatever it is computing."""
         try:
             for line in self._lines:
-                self._take(decode(line, TO_WORKER))
+                self._take(decode(line, TO_WORKER, self._key))
         except CardiacSegError as error:
             self.jobs.put(error)
         except Exception:
@@ -74,6 +81,9 @@ class Inbox:
             self._blocks.pop(message.block, None)
         elif isinstance(message, Cancel):
             self.cancelled = max(self.cancelled, message.run)
+        elif isinstance(message, Ping):
+            with suppress(BrokenPipeError):  # nobody reads any more: the end of the pipe comes next
+                self._send(Pong())
         elif isinstance(message, Run):
             self.jobs.put(Job(message, self._blocks))
         else:
@@ -92,6 +102,9 @@ class Job:
     def _map(refs: CineRef | MasksRef | None, blocks: dict[str, Block]) -> list[np.ndarray]:
         """The arrays of a cine or of masks, in the order of their fields."""
         places = [ref for ref in vars(refs).values() if isinstance(ref, ArrayRef)] if refs else []
+        for place in places:
+            if place.block not in blocks:
+                raise CardiacSegError(f"An array lies in {place.block!r:.40}, which was not shared; {MISMATCH}.")
         return [blocks[place.block].array(place) for place in places]
 
     def cine(self) -> Cine:
@@ -116,7 +129,7 @@ class Server:
         self._engine: Engine | None = None
 
     def serve(self) -> None:
-        """Work until something happens after which this process had better end."""
+        """Work until something happens after which this process had better end; BrokenPipeError if nobody reads."""
         run = 0
         try:
             while True:
@@ -131,6 +144,8 @@ class Server:
                     run = 0
         except CardiacSegError as error:
             self._send(Failed(run, str(error), ends=True))
+        except BrokenPipeError:
+            raise
         except Exception as error:  # memory is full, CUDA has failed: nothing in this process can be trusted any more
             traceback.print_exc()
             sys.stderr.flush()
@@ -186,6 +201,11 @@ def sentence(error: Exception) -> str:
     if isinstance(error, MemoryError) or "memory" in first.lower():
         first_do = " once you have closed other programs or chosen another device"
     return f"The process that computes stopped ({what}); {NEXT}{first_do}."
+
+
+def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a stream; of one that is longer than any message only the beginning is read, and refused."""
+    return iter(lambda: stream.readline(MAX_LINE + 1), b"")
 
 
 def listen_in_background(inbox: Inbox) -> None:

@@ -7,22 +7,28 @@ unlinks blocks which are still in use elsewhere; and where /dev/shm is full the 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import CardiacSegError
-from .messages import ArrayRef
+from .messages import MISMATCH, ArrayRef
 
 if os.name != "nt":
     import _posixshmem
 
 PREFIX = "cseg-"
 ALIGNMENT = 64
+_NAME = re.compile(rf"{PREFIX}([0-9]+)-[0-9a-f]{{12}}")
+_TYPES = ("|u1", "<i2", "<f4", "<f8")
+_PLACE = Path("/dev/shm")
 
 
 class Block:
@@ -34,7 +40,7 @@ class Block:
     @classmethod
     def create(cls, size: int) -> Block:
         """A new block of so many bytes. Raises CardiacSegError where there is no room."""
-        name = PREFIX + secrets.token_hex(8)  # macOS takes 30 characters at most
+        name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"  # macOS takes 30 characters at most
         try:
             return cls(name, _open(name, size, new=True))
         except OSError as error:
@@ -46,11 +52,27 @@ class Block:
 
     @classmethod
     def attach(cls, name: str, size: int) -> Block:
-        """Map a block that the other process created."""
-        return cls(name, _open(name, size, new=False))
+        """Map a block that the other process created. Raises CardiacSegError if there is none of this name and size."""
+        try:
+            if not _NAME.fullmatch(name) or size <= 0:
+                raise ValueError("no block")
+            return cls(name, _open(name, size, new=False))
+        except (OSError, ValueError, OverflowError) as error:
+            raise CardiacSegError(
+                f"Shared memory {name!r:.40} of {size} bytes was announced, but is not there; {MISMATCH}."
+            ) from error
 
     def array(self, ref: ArrayRef) -> np.ndarray:
-        """The array at a place in the block, without a copy; it keeps the block's memory alive."""
+        """The array at a place in the block, without a copy; it keeps the block's memory alive.
+
+        Raises CardiacSegError for another type than the arrays of this project have, and where it leaves the block.
+        """
+        sound = ref.dtype in _TYPES and ref.offset >= 0 and len(ref.shape) <= 4 and min(ref.shape, default=1) >= 0
+        if not sound or ref.offset + math.prod(ref.shape) * np.dtype(ref.dtype).itemsize > len(self.memory):
+            raise CardiacSegError(
+                f"An array {ref.dtype!r:.20} of the shape {ref.shape!s:.60} at {ref.offset} does not lie in its "
+                f"shared memory of {len(self.memory)} bytes; {MISMATCH}."
+            )
         return np.ndarray(ref.shape, np.dtype(ref.dtype), self.memory, ref.offset)
 
 
@@ -75,6 +97,25 @@ def unlink(name: str) -> None:
     if os.name != "nt":
         with suppress(OSError):
             _posixshmem.shm_unlink(f"/{name}")
+
+
+def sweep() -> None:
+    """Forget the blocks of applications that were killed together with their workers, before these had mapped them."""
+    for path in _PLACE.glob(f"{PREFIX}*") if _PLACE.is_dir() else ():
+        name = _NAME.fullmatch(path.name)
+        if name and not _lives(int(name[1])):
+            unlink(path.name)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is a process of this number, of whichever user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def layout(block: str, arrays: Sequence[np.ndarray]) -> tuple[list[ArrayRef], int]:
