@@ -115,6 +115,13 @@ WeightsOption = Annotated[
 ExpertOption = Annotated[
     Path | None, typer.Option(help="An expert's masks on the cine's grid, shown beside the results.")
 ]
+SeriesOption = Annotated[
+    str,
+    typer.Option(
+        help="Of a DICOM study: sax (the short-axis stack, the default), 2ch, 3ch, 4ch, or a series as 'cardiacseg "
+        "inspect' lists it."
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the GPU if there is one.")]
 
 
@@ -137,6 +144,7 @@ def propagate(
         ),
     ] = "",
     label_map: LabelMapOption = LabelMap.native,
+    series: SeriesOption = "",
     weights: WeightsOption = None,
     device: DeviceOption = Device.auto,
     expert: ExpertOption = None,
@@ -151,14 +159,13 @@ def propagate(
     from .atomic import complete_folder
     from .console import show_measures
     from .measures.study import measure_study
-    from .readers import read_annotation, read_cine
+    from .readers import read_annotation
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
     from .writers.results import write_results
 
     with complete_folder(output) as folder:
-        images = read_cine(cine)
-        _tell_remarks(images)
+        images = _read(cine, series)
         start = read_annotation(annotation, images, frame, label_map.value, empty)
         if start.fixed.all():
             raise CardiacSegError(f"{annotation} annotates every slice; use 'cardiacseg measure' to measure it.")
@@ -169,7 +176,8 @@ def propagate(
         segmentation = _segment(engine, images, start)
         study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, study, images, truth)
-        write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, "cstm")), output)
+        card = find_weights(weights, "cstm")
+        write_record(folder, StudyFolder(images, segmentation, cine, card, series=series), output)
     show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
@@ -184,6 +192,7 @@ def segment(
     ],
     output: OutputOption,
     engine: Annotated[AutomaticEngine, typer.Option(help="The automatic method.")] = AutomaticEngine.unet,
+    series: SeriesOption = "",
     weights: WeightsOption = None,
     device: DeviceOption = Device.auto,
     expert: ExpertOption = None,
@@ -197,14 +206,13 @@ def segment(
     from .cine import empty_segmentation
     from .console import show_measures
     from .measures.study import measure_study
-    from .readers import read_annotation, read_cine
+    from .readers import read_annotation
     from .study_folder import StudyFolder, write_record
     from .weights import find_weights
     from .writers.results import write_results
 
     with complete_folder(output) as folder:
-        images = read_cine(cine)
-        _tell_remarks(images)
+        images = _read(cine, series)
         truth = read_annotation(expert, images, label_map=label_map.value) if expert else None
         from .engines import load_engine  # only now, since it takes seconds that a mistake should not wait for
 
@@ -212,14 +220,23 @@ def segment(
         segmentation = _segment(method, images, empty_segmentation(images))
         study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, study, images, truth)
-        write_record(folder, StudyFolder(images, segmentation, cine, find_weights(weights, engine.value)), output)
+        card = find_weights(weights, engine.value)
+        write_record(folder, StudyFolder(images, segmentation, cine, card, series=series), output)
     show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
 
-def _tell_remarks(cine: Cine) -> None:
-    for remark in cine.remarks:
+def _read(path: Path, series: str) -> Cine:
+    """The cine, after everything is said that is odd about it, and that there are other series."""
+    from .readers import is_dicom, read_cine, read_study
+
+    study = read_study(path) if is_dicom(path) else None
+    images = study.chosen(series) if study else read_cine(path, series)
+    for remark in images.remarks:
         typer.echo(f"note: {remark}", err=True)
+    if study and not series and len(study.series) > len(study.stack_series):
+        typer.echo("note: --series takes another one; 'cardiacseg inspect' lists them.", err=True)
+    return images
 
 
 def _tell_partial(masks: Segmentation) -> None:
@@ -256,6 +273,11 @@ def measure(
         list[Path] | None,
         typer.Option(help="The cine on the same grid, for the times and the overlay; once for each of many masks."),
     ] = None,
+    series: SeriesOption = "",
+    second_view: Annotated[
+        Path | None,
+        typer.Option(help="Masks of another long-axis view of this heart, for volumes by area and length of two."),
+    ] = None,
     ed: Annotated[int | None, typer.Option(help="End-diastolic frame; else that of the largest LV.")] = None,
     es: Annotated[int | None, typer.Option(help="End-systolic frame; else that of the smallest LV.")] = None,
     height_cm: Annotated[float | None, typer.Option(min=1, help="Height, for values by body surface area.")] = None,
@@ -273,6 +295,9 @@ def measure(
 ) -> None:
     """Measure volumes, ejection fraction, mass, wall and segments of given masks.
 
+    Of one long-axis slice it gives the LV's volumes and ejection fraction by area
+    and length, marked as such.
+
     Writes measures.json, volumes.csv and curve.png, and with --cine also
     segmentation.nii.gz (native labels), overlay.gif and study.json. Of many masks
     it writes one table, cohort.csv, with a row for each.
@@ -280,9 +305,10 @@ def measure(
     if len(segmentation) > 1 or (cine and len(cine) > 1):
         from .cli_cohort import measure_many
 
-        if {ed, es, height_cm, weight_kg, sex, age_years, insertion_deg} != {None}:
+        if {ed, es, height_cm, weight_kg, sex, age_years, insertion_deg, second_view, series or None} != {None}:
             raise CardiacSegError(
-                "ED, ES, the insertion and facts about a patient belong to one study; leave them out with many masks."
+                "ED, ES, the insertion, the series, a second view and facts about a patient belong to one study; leave "
+                "them out with many masks."
             )
         measure_many(segmentation, cine or (), output, label_map.value)
         return
@@ -292,14 +318,12 @@ def measure(
     from .cine import Patient
     from .console import show_measures
     from .measures.study import measure_study
-    from .readers import read_cine, read_segmentation
+    from .readers import read_segmentation
     from .study_folder import StudyFolder, write_record
     from .writers.results import write_results
 
     with complete_folder(output) as folder:
-        images = read_cine(cine[0]) if cine else None
-        if images:
-            _tell_remarks(images)
+        images = _read(cine[0], series) if cine else None
         masks = read_segmentation(segmentation[0], label_map.value, images)
         _tell_partial(masks)
         known = images.patient if images else Patient()
@@ -310,11 +334,13 @@ def measure(
             sex=sex.value if sex else known.sex,
         )
         times = images.times if images and images.times_known else None
-        study = measure_study(masks, patient, times, ed, es, insertion_deg, age_years)
+        second = read_segmentation(second_view, label_map.value) if second_view else None
+        study = measure_study(masks, patient, times, ed, es, insertion_deg, age_years, second)
         write_results(folder, masks, study, images)
         if images and cine:
             images = replace(images, patient=patient)
-            write_record(folder, StudyFolder(images, masks, cine[0], None, ed, es, insertion_deg, age_years), output)
+            record = StudyFolder(images, masks, cine[0], None, ed, es, insertion_deg, age_years, series)
+            write_record(folder, record, output)
     show_measures(study.to_dict())
     typer.echo(f"Results: {output}")
 
@@ -397,6 +423,7 @@ def train(
 @command
 def inspect(
     path: Annotated[Path, typer.Argument(help="An image file, or a file, folder or zip of DICOM.")],
+    series: SeriesOption = "",
 ) -> None:
     """Tell what a study holds and how its cine is read: series, views, what was odd and what was done about it."""
     from .console import show_cine, show_study
@@ -405,9 +432,9 @@ def inspect(
     if is_dicom(path):
         study = read_study(path)
         show_study(study)
-        show_cine(study.stack())
+        show_cine(study.chosen(series))
     else:
-        show_cine(read_cine(path))
+        show_cine(read_cine(path, series))
 
 
 @command

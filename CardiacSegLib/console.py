@@ -65,6 +65,8 @@ def training_progress() -> Iterator[Callable[[Report], None]]:
 
 
 _ROWS = (
+    "lv_edv_area_length_ml", "lv_esv_area_length_ml", "lv_sv_area_length_ml", "lv_ef_area_length_percent",
+    "lv_length_ed_mm", "lv_length_es_mm",
     "lv_edv_ml", "lv_esv_ml", "lv_sv_ml", "lv_ef_percent", "lv_mass_g", "rv_edv_ml", "rv_esv_ml", "rv_sv_ml",
     "rv_ef_percent", "cardiac_output_l_per_min", "bsa_mosteller_m2", "lv_edvi_ml_per_m2", "lv_esvi_ml_per_m2",
     "lv_massi_g_per_m2", "rv_edvi_ml_per_m2", "rv_esvi_ml_per_m2", "lv_mid_wall_ed_mm", "ed_frame", "es_frame",
@@ -140,12 +142,15 @@ def show_weights(cards: list[WeightsCard], problems: list[str]) -> None:
 
 def show_study(study: Study) -> None:
     """Show the series of a study with what each of them shows; those with a star make the stack."""
+    from .readers.study import STACK
+
     table = _table("Series", "", "Shows", "Slices", "Frames", "Description")
     for column in (table.columns[2], table.columns[5]):
         column.justify = "left"
-    for series in study.series:
-        number = "" if series.number is None else str(series.number)
-        row = (number, "*" if series.in_stack else "", series.kind.value, str(series.slices), str(series.frames))
+    for name, (series, *_) in study.choices().items():
+        if name == STACK:
+            continue
+        row = (name, "*" if series.in_stack else "", series.kind.value, str(series.slices), str(series.frames))
         table.add_row(*row, escape(series.description))
     _print(table)
 

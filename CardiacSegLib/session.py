@@ -297,7 +297,10 @@ class Session:
                 text += "; " + _("LV volume by up to {ml:.1f} ml (frame {frame})").format(
                     ml=difference[frame], frame=frame
                 )
-        ef = self.results().measures.lv_ef_percent
+        measures = self.results().measures
+        if measures.lv_ef_area_length_percent is not None:
+            return text + "; " + _("EF {ef:.1f} % by area-length.").format(ef=measures.lv_ef_area_length_percent)
+        ef = measures.lv_ef_percent
         return text + ("." if ef is None else "; " + _("EF {ef:.1f} %.").format(ef=ef))
 
     def _lv_volumes(self) -> np.ndarray | None:

@@ -29,7 +29,7 @@ class StudyFolder:
 
     source: where the cine lies. weights: what predicted slices, None where that is not known. ed, es: the frames that
     the user fixed; insertion_deg: the anterior RV insertion that the user fixed (as in SegmentTable); age_years: as the
-    user told it; else None.
+    user told it; else None. series: which one of a DICOM study it is, as in `read_cine`.
     """
 
     cine: Cine
@@ -40,6 +40,7 @@ class StudyFolder:
     es: int | None = None
     insertion_deg: float | None = None
     age_years: float | None = None
+    series: str = ""
 
 
 def write_record(folder: Path, study: StudyFolder, final: Path | None = None) -> None:
@@ -57,6 +58,7 @@ def write_record(folder: Path, study: StudyFolder, final: Path | None = None) ->
         "schema_version": _SCHEMA,
         "software": f"CardiacSeg {__version__}",
         "cine": Path(source).as_posix(),
+        "series": study.series,
         "shape": list(study.cine.shape),
         "status": study.segmentation.status.tolist(),
         "checksums": _checksums(study.segmentation.labels),
@@ -84,7 +86,7 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
     path = Path(source) if source is not None else Path(os.path.normpath(folder / record["cine"]))
     if not path.exists():
         raise CardiacSegError(f"The cine of {folder} is no longer at {path}; say where it is with --cine.")
-    cine = read_cine(path)
+    cine = read_cine(path, record.get("series", ""))
     if list(cine.shape) != record["shape"]:
         raise CardiacSegError(
             f"{path} has the shape {cine.shape}, but the study in {folder} was made of one of "
@@ -107,6 +109,7 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
         record["es_frame"],
         record.get("insertion_deg"),
         record.get("age_years"),
+        record.get("series", ""),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .cine import Cine
@@ -58,6 +58,12 @@ MEASURES = {
     "lv_massi_g_per_m2": Wording("LV mass index", "LV mass index", "g/m²"),
     "lv_mid_wall_ed_mm": Wording("LV mid wall at ED, mean", "LV mid wall", "mm"),
     "lv_thickest_segment_ed_mm": Wording("LV thickest segment at ED", "LV thickest segment", "mm"),
+    "lv_edv_area_length_ml": Wording("LV end-diastolic volume, area-length", "LV EDV, area-length", "ml"),
+    "lv_esv_area_length_ml": Wording("LV end-systolic volume, area-length", "LV ESV, area-length", "ml"),
+    "lv_sv_area_length_ml": Wording("LV stroke volume, area-length", "LV SV, area-length", "ml"),
+    "lv_ef_area_length_percent": Wording("LV ejection fraction, area-length", "LV EF, area-length", "%"),
+    "lv_length_ed_mm": Wording("LV length at ED", "LV length, ED", "mm"),
+    "lv_length_es_mm": Wording("LV length at ES", "LV length, ES", "mm"),
     "heart_rate_bpm": Wording("heart rate", "heart rate", "1/min", 0),
     "cardiac_output_l_per_min": Wording("cardiac output", "cardiac output", "l/min", 2),
     "cardiac_index_l_per_min_per_m2": Wording("cardiac index", "cardiac index", "l/min/m²", 2),
@@ -113,6 +119,8 @@ def _figure(name: str, value: float) -> str:
 
 def describe_measures(measures: Measures, _: Translate = str) -> str:
     """The numbers that a reader looks for first; why there are none, where no frame counts yet."""
+    if measures.lv_edv_area_length_ml is not None:
+        return _describe_area_length(measures, _)
     if measures.lv_edv_ml is None:
         return _("No volumes yet: a frame counts when its whole stack is found or drawn.")
     values = (
@@ -122,6 +130,20 @@ def describe_measures(measures: Measures, _: Translate = str) -> str:
         (_("SV"), measures.lv_sv_ml, "ml"),
         (_("Mass"), measures.lv_mass_g, "g"),
     )
+    return _in_one_line(values)
+
+
+def _describe_area_length(measures: Measures, _: Translate) -> str:
+    values = (
+        (_("EF"), measures.lv_ef_area_length_percent, "%"),
+        (_("EDV"), measures.lv_edv_area_length_ml, "ml"),
+        (_("ESV"), measures.lv_esv_area_length_ml, "ml"),
+        (_("Length at ED"), measures.lv_length_ed_mm, "mm"),
+    )
+    return _("By {method}:").format(method=measures.volume_method) + "  " + _in_one_line(values)
+
+
+def _in_one_line(values: Iterable[tuple[str, float | None, str]]) -> str:
     known = [(name, f"{value:.0f}", unit) for name, value, unit in values if value is not None]
     return "  ".join("\N{NO-BREAK SPACE}".join(each) for each in known)
 

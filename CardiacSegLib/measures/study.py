@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -10,10 +10,11 @@ from ..anatomy import LV, RV
 from ..cine import Patient, Segmentation
 from .agreement import apex_first
 from .aha import SegmentTable, segment_wall
+from .area_length import FORMULAS
 from .curves import VentricleCurve, known_curves, ventricle_curve
 from .norms import compare_with_norms
 from .smoothness import label_change, surface_motion
-from .volumes import Measures, counted_frames, measure
+from .volumes import AREA_LENGTH, Measures, counted_frames, measure
 
 _MID = range(7, 13)
 
@@ -68,15 +69,18 @@ def measure_study(
     es: int | None = None,
     insertion_deg: float | None = None,
     age_years: float | None = None,
+    second: Segmentation | None = None,
 ) -> StudyMeasures:
     """Measure everything in a segmented cine.
 
     patient, times (T,) ms, ed, es: as in measure. insertion_deg: the anterior RV insertion where the user has set it,
-    as in SegmentTable. Raises CardiacSegError for an ED or ES frame that does not exist.
+    as in SegmentTable. second: as in measure. Raises CardiacSegError for an ED or ES frame that does not exist.
     """
     patient = patient or Patient()
-    measures = measure(segmentation, patient, times, ed, es)
+    measures = measure(segmentation, patient, times, ed, es, second)
     volumes = known_curves(segmentation)
+    if AREA_LENGTH in volumes:
+        return _long_axis_study(segmentation, measures, volumes, times, patient, age_years, second is not None)
     names = {structure.value: structure.name for structure in segmentation.structures}
     ed, es = measures.ed_frame, measures.es_frame
     unknown = np.full(len(segmentation.labels), np.nan)
@@ -87,6 +91,32 @@ def measure_study(
     segments = segment_wall(segmentation, ed, es, insertion_deg)
     conventions, smoothness = _conventions(segmentation, ed, es), _smoothness(segmentation)
     return StudyMeasures(measures, volumes, times, lv, rv, segments, conventions, smoothness, patient.sex, age_years)
+
+
+def _long_axis_study(
+    segmentation: Segmentation,
+    measures: Measures,
+    volumes: dict[str, np.ndarray],
+    times: np.ndarray | None,
+    patient: Patient,
+    age_years: float | None,
+    two_views: bool,
+) -> StudyMeasures:
+    """What one long-axis slice tells: lengths, and volumes by area and length; no rates, walls and segments."""
+    rates = VentricleCurve(missing="Rates need a stack of slices.")
+    segments = replace(segment_wall(segmentation, None), remarks=("Segments need a stack of short-axis slices.",))
+    views = "two long-axis views" if two_views else "one long-axis view"
+    conventions = {
+        "papillary_muscles": "Papillary muscles and trabeculae belong to the cavity.",
+        "volume": f"By area and length of {views}, {FORMULAS[2 if two_views else 1]}: an estimate for ventricles "
+        "shaped like an ellipsoid, not to be compared with the volume of a stack.",
+        "length": "L goes from the middle of the mitral valve's line to the most distant point of the cavity.",
+        "long_axis": True,
+        "lv_slices_ed": None,
+        "lv_slices_es": None,
+    }
+    unrest: dict[str, float | None] = {"label_change_sqrt_ml": None, "surface_motion_mm": None}
+    return StudyMeasures(measures, volumes, times, rates, rates, segments, conventions, unrest, patient.sex, age_years)
 
 
 def _conventions(segmentation: Segmentation, ed: int | None, es: int | None) -> dict[str, object]:
@@ -102,6 +132,7 @@ def _conventions(segmentation: Segmentation, ed: int | None, es: int | None) -> 
         "basal_slices": "Every slice with a mask counts whole; none is cut at the valve plane.",
         "volume": "Sum of the masks' pixels in each slice times the distance between slice centres.",
         "wall": "Length of the field lines of Laplace's equation from endo- to epicardium, in the slice.",
+        "long_axis": False,
         "base_is_slice_0": not apex_first(segmentation.labels[slice(None) if ed is None else slice(ed, ed + 1)]),
         "lv_slices_ed": slices(ed),
         "lv_slices_es": slices(es),

@@ -1,4 +1,7 @@
-"""Volumes by counting voxels, and what clinics derive from them: EF, mass, cardiac output, indexed values."""
+"""Volumes by counting voxels, and what clinics derive from them: EF, mass, cardiac output, indexed values.
+
+Of one long-axis slice, which has no volume to count, they are those of `area_length`, under names of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ import numpy as np
 from ..anatomy import LV, MYO, RV
 from ..cine import Patient, Segmentation, Status
 from ..errors import CardiacSegError
+from .area_length import Profile, area_length_curve, check_views, profiles, shows_long_axis, volume_ml
 
 SCHEMA_VERSION = 1
 """Raised when a key of Measures.to_dict is renamed, removed or gets another meaning."""
 MYOCARDIUM_G_PER_ML = 1.05
 BSA_FORMULA = "Mosteller"
+AREA_LENGTH = "LV area-length"
+"""The name of the LV's curve where its volumes are by area and length; no other structure has any then."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Measures:
     has what is computed from it.
     LV mass is the volume of the myocardium at ED times 1.05 g/ml. Body surface area: Mosteller, NEJM 1987;317:1098,
     sqrt(height in cm x weight in kg / 3600); the values indexed by it end in _per_m2.
+    volume_method: "discs", or of one long-axis slice "area-length, one view" or "area-length, two views"; then only
+    what has area_length or length in its name is known.
     """
 
     ed_frame: int | None = None
@@ -51,6 +59,13 @@ class Measures:
     rv_esvi_ml_per_m2: float | None = None
     rv_svi_ml_per_m2: float | None = None
     cardiac_index_l_per_min_per_m2: float | None = None
+    volume_method: str | None = None
+    lv_edv_area_length_ml: float | None = None
+    lv_esv_area_length_ml: float | None = None
+    lv_sv_area_length_ml: float | None = None
+    lv_ef_area_length_percent: float | None = None
+    lv_length_ed_mm: float | None = None
+    lv_length_es_mm: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """All fields in a fixed order after schema_version, real numbers rounded to 0.001; fit for strict JSON."""
@@ -63,8 +78,11 @@ def volume_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
     """The volume of every structure over time: name -> (T,) ml.
 
     Voxels are counted and multiplied by the volume of the affine's cell, whose third side is the distance between
-    slice centres: gaps between slices count as tissue, as in the disc summation of clinical practice.
+    slice centres: gaps between slices count as tissue, as in the disc summation of clinical practice. Of one long-axis
+    slice there is nothing but AREA_LENGTH, the LV's volume by area and length of this view.
     """
+    if shows_long_axis(segmentation):
+        return {AREA_LENGTH: area_length_curve(segmentation)}
     counts = [np.bincount(frame.ravel(), minlength=256) for frame in segmentation.labels]
     volumes = np.array(counts) * segmentation.voxel_ml
     return {structure.name: volumes[:, structure.value] for structure in segmentation.structures}
@@ -90,19 +108,25 @@ def measure(
     times: np.ndarray | None = None,
     ed: int | None = None,
     es: int | None = None,
+    second: Segmentation | None = None,
 ) -> Measures:
     """Measure a segmented cine at end-diastole and end-systole.
 
     ED and ES are the frames of the largest and of the smallest LV volume among the `counted_frames` that show the LV;
     where that is one frame only there is no ES. The RV is measured in the same frames. patient: height and weight for
     indexed values, heart rate for the cardiac output. times: (T,) ms, None where not known. ed, es: frames (from 0)
-    that the user has fixed. Raises CardiacSegError if one of them does not exist.
+    that the user has fixed. second: another long-axis view of the same heart, for volumes from two views; it has its
+    own ED and ES. Raises CardiacSegError if one of the frames does not exist, or the views are no two long-axis ones.
     """
+    if second is not None:
+        check_views(segmentation, second)
     for name, frame in (("end-diastolic", ed), ("end-systolic", es)):
         if frame is not None and not 0 <= frame < len(segmentation.labels):
             raise CardiacSegError(
                 f"The {name} frame {frame} does not exist; choose one of 0 to {len(segmentation.labels) - 1}."
             )
+    if shows_long_axis(segmentation):
+        return _measure_long_axis(segmentation, patient or Patient(), times, ed, es, second)
     curves = _curves_by_value(segmentation)
     ed, es = _find_phases(curves.get(LV.value), ed, es)
     values = {
@@ -114,8 +138,51 @@ def measure(
         **_ventricle("rv", curves.get(RV.value), ed, es),
     }
     wall = _volume(curves.get(MYO.value), ed)
+    if any(curve.any() for curve in curves.values()):
+        values["volume_method"] = "discs"
     values["lv_mass_g"] = None if wall is None else wall * MYOCARDIUM_G_PER_ML
     return Measures(**values, **_patient_values(values, patient or Patient()))
+
+
+def _measure_long_axis(
+    segmentation: Segmentation,
+    patient: Patient,
+    times: np.ndarray | None,
+    ed: int | None,
+    es: int | None,
+    second: Segmentation | None,
+) -> Measures:
+    """By area and length; ED and ES of each view are the frames of its own largest and smallest volume."""
+    ed, es, *shown = _long_axis_phases(segmentation, ed, es)
+    others = [None, None] if second is None else _long_axis_phases(second, None, None)[2:]
+    if second is not None and None in (*shown, *others):
+        raise CardiacSegError("Volumes from two views need two frames with the LV in each; draw or find them first.")
+    edv, esv = (None if one is None else volume_ml(one, other) for one, other in zip(shown, others, strict=True))
+    stroke = None if edv is None or esv is None else edv - esv
+    return Measures(
+        ed_frame=ed,
+        es_frame=es,
+        ed_time_ms=None if times is None or ed is None else float(times[ed]),
+        es_time_ms=None if times is None or es is None else float(times[es]),
+        heart_rate_bpm=float(patient.heart_rate_bpm) if patient.heart_rate_bpm else None,
+        volume_method=f"area-length, {'one view' if second is None else 'two views'}",
+        lv_edv_area_length_ml=edv,
+        lv_esv_area_length_ml=esv,
+        lv_sv_area_length_ml=stroke,
+        lv_ef_area_length_percent=None if stroke is None else 100 * stroke / edv,
+        lv_length_ed_mm=shown[0].length_mm if shown[0] else None,
+        lv_length_es_mm=shown[1].length_mm if shown[1] else None,
+    )
+
+
+def _long_axis_phases(
+    segmentation: Segmentation, ed: int | None, es: int | None
+) -> tuple[int | None, int | None, Profile | None, Profile | None]:
+    """ED and ES of a view, where the user has not fixed them, and the cavity in them."""
+    counted = counted_frames(segmentation)
+    found = [one if counted[frame] else None for frame, one in enumerate(profiles(segmentation))]
+    ed, es = _find_phases(np.array([0.0 if one is None else volume_ml(one) for one in found]), ed, es)
+    return ed, es, *(None if frame is None else found[frame] for frame in (ed, es))
 
 
 def _curves_by_value(segmentation: Segmentation) -> dict[int, np.ndarray]:

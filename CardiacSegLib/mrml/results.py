@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import slicer
 import vtk
 
-from ..anatomy import Structure
+from ..anatomy import LV, Structure
 from ..measures import Measures
+from ..measures.volumes import AREA_LENGTH
 from ..words import MEASURES, shown
 from .study import Study
 
@@ -37,8 +39,9 @@ def update_results(
     _fill(volumes, columns)
     _fill(_node(study, "vtkMRMLTableNode", "measures"), _measure_columns(measures))
     phases = _node(study, "vtkMRMLTableNode", "ED and ES")
-    _fill(phases, _phase_columns(measures, known.get("LV"), times, axis))
-    _chart(study, volumes, phases, axis, [s for s in study.structures if s.name in known])
+    _fill(phases, _phase_columns(measures, known.get(AREA_LENGTH, known.get("LV")), times, axis))
+    structures = (*study.structures, replace(LV, name=AREA_LENGTH))
+    _chart(study, volumes, phases, axis, [structure for structure in structures if structure.name in known])
 
 
 def result_node(study: Study, name: str) -> slicer.vtkMRMLNode | None:

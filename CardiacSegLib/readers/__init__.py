@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cine import Cine
+from ..errors import CardiacSegError
 from .annotation import read_annotation, read_labels, read_segmentation
 from .archive import holds_dicom
 from .frames import frame_files, read_frames
@@ -27,16 +28,18 @@ def is_dicom(path: str | Path) -> bool:
         return holds_dicom(path) and not (path.is_dir() and frame_files(path))
 
 
-def read_cine(path: str | Path) -> Cine:
+def read_cine(path: str | Path, series: str = "") -> Cine:
     """Read a cine from an image or DICOM file, or from a folder or .zip of DICOM files, or a folder of 3D frames.
 
     Of a study with many series this is its short-axis stack, put together from base to apex. A single image comes as
-    one frame. What is odd about it stands in its remarks. Raises CardiacSegError, one sentence that names the file and
-    the remedy.
+    one frame. series: another one of the study, as in `Study.chosen`. What is odd about it stands in its remarks.
+    Raises CardiacSegError, one sentence that names the file and the remedy.
     """
     path = Path(path)
     if is_dicom(path):
-        return read_study(path).stack()
+        return read_study(path).chosen(series)
+    if series:
+        raise CardiacSegError(f"{path} is no DICOM study and has no series to choose from; leave the series out.")
     with opening(path):
         return read_frames(path, frame_files(path)) if path.is_dir() else read_cine_image(path)
 

@@ -18,6 +18,8 @@ from .planes import Plane, number, read_planes
 from .series import LONG_AXIS_KINDS, Kind, Series, classified, series_of, stacks_of, towards_apex
 from .stack import lay_out
 
+STACK = "sax"
+_VIEWS = {Kind.TWO_CHAMBER: "2ch", Kind.THREE_CHAMBER: "3ch", Kind.FOUR_CHAMBER: "4ch"}
 _CLEARLY_MORE = 1.5
 
 
@@ -47,6 +49,33 @@ class Study:
     def long_axis(self) -> tuple[tuple[Series, Cine], ...]:
         """The cines of one long-axis slice each, with the series that tells which view it is."""
         return tuple((series, self.cine(series)) for series in self.series if series.kind in LONG_AXIS_KINDS)
+
+    def choices(self) -> dict[str, tuple[Series, ...]]:
+        """What can be asked for by name: "sax", the stack; then every series by its number, or "#n" as the n-th where
+        numbers are missing or not unique.
+        """
+        numbers = [series.number for series in self.series]
+        named = {STACK: self.stack_series} if self.stack_series else {}
+        for place, series in enumerate(self.series, start=1):
+            own = series.number is not None and numbers.count(series.number) == 1
+            named[str(series.number) if own else f"#{place}"] = (series,)
+        return named
+
+    def chosen(self, name: str = "") -> Cine:
+        """The cine of that name: one of `choices`, or "2ch", "3ch", "4ch" for the one such view; the stack if empty.
+
+        Raises CardiacSegError that lists what there is, if nothing or several are called so.
+        """
+        choices, wanted = self.choices(), name.strip().lower()
+        if wanted in ("", STACK):
+            return self.stack()
+        views = [series for series in self.series if _VIEWS.get(series.kind) == wanted]
+        found = choices.get(wanted) or (tuple(views) if len(views) == 1 else ())
+        if found:
+            return self.cine(*found)
+        listing = ", ".join(f"{each} {describe(series)}" for each, series in choices.items())
+        said = f"{len(views)} series '{name}'" if views else f"no series '{name}'"
+        raise CardiacSegError(f"{self.path} holds {said}; choose one of: {listing}.")
 
     def cine(self, *series: Series) -> Cine:
         """The cine that parallel series make together.
@@ -144,7 +173,18 @@ def _the_stack(path: Path, found: list[Series]) -> tuple[list[Series], str]:
         return candidates[0], ""
     listing = ", ".join(sorted(_listed(series) for series in found))
     said = f"{len(candidates)} of them stacks" if candidates else "none of them a stack of several slices over time"
-    return [], f"{path} holds {len(found)} series, {said}: {listing}; give a folder with the one short-axis stack."
+    return [], (
+        f"{path} holds {len(found)} series, {said}: {listing}; choose one of them, or give a folder with the one "
+        "short-axis stack."
+    )
+
+
+def describe(series: tuple[Series, ...]) -> str:
+    """What a choice shows, in brackets: its kind, slices and frames, e.g. (4-chamber, 1 slice, 25 frames)."""
+    first = series[0]
+    slices, frames = sum(member.slices for member in series), first.frames
+    counts = f"{slices} slice{'s' * (slices != 1)}, {frames} frame{'s' * (frames != 1)}"
+    return f"({first.kind.value}{' stack' * (slices > 1 and first.kind is Kind.SHORT_AXIS)}, {counts})"
 
 
 def _slices(stack: list[Series]) -> int:
@@ -174,4 +214,4 @@ def _patient(planes: list[Plane]) -> Patient:
     )
 
 
-__all__ = ["Kind", "Series", "Study", "read_study"]
+__all__ = ["STACK", "Kind", "Series", "Study", "describe", "read_study"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..anatomy import STRUCTURES
+from ..anatomy import LV, STRUCTURES
 from ..atomic import atomic_path
 from ..cine import Cine, Segmentation
+from ..measures.volumes import AREA_LENGTH
 
 _MARGIN_MM = 25.0
 _WIDTHS = (900, 720, 560, 420, 300)
@@ -50,7 +51,7 @@ def write_curve(
 
 
 def _draw_volumes(axes, curves: Mapping[str, np.ndarray], times: np.ndarray | None, expert: Mapping) -> None:
-    colors = {structure.name: structure.color for structure in STRUCTURES}
+    colors = {structure.name: structure.color for structure in STRUCTURES} | {AREA_LENGTH: LV.color}
     there = {name: curve for name, curve in curves.items() if np.nanmax(curve, initial=0) > 0}
     shown = {name: curve for name, curve in there.items() if name != "MYO"} or there
     for name, curve in shown.items():

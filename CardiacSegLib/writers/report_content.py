@@ -13,8 +13,14 @@ _FACTS = {
     "study_date": "Study date", "study": "Study", "series": "Series", "accession_number": "Accession number",
     "institution": "Institution", "file": "File",
 }  # fmt: skip
-# key (of LV and RV, or of the LV alone), whether the row stands there also without a value
+# key (of LV and RV, or of the LV alone), whether the row stands there also without a value (of a stack)
 _RESULTS = (
+    ("lv_edv_area_length_ml", False),
+    ("lv_esv_area_length_ml", False),
+    ("lv_sv_area_length_ml", False),
+    ("lv_ef_area_length_percent", False),
+    ("lv_length_ed_mm", False),
+    ("lv_length_es_mm", False),
     ("{}_edv_ml", True),
     ("{}_esv_ml", True),
     ("{}_sv_ml", True),
@@ -110,11 +116,11 @@ def _review(masks: Mapping, method_known: bool) -> str:
 
 
 def _results(data: Mapping) -> list[tuple[str, ...]]:
-    rows = []
+    rows, stack = [], not data["conventions"]["long_axis"]
     for key, always in _RESULTS:
         wording = MEASURES[key.format("lv")]
         sides = [data[key.format(side)] for side in ("lv", "rv")] if "{}" in key else [data[key], None]
-        if always or any(value is not None for value in sides):
+        if (always and stack) or any(value is not None for value in sides):
             texts = [number(value, wording.decimals) for value in sides]
             rows.append((wording.title_without_side, *(texts if "{}" in key else (texts[0], ""))))
     for label, key, decimals in _CURVES:
@@ -196,10 +202,12 @@ def _origin(data: Mapping) -> Pairs:
 
 def _conventions(data: Mapping) -> list[str]:
     rules = data["conventions"]
-    lines = [rules[key] for key in ("papillary_muscles", "basal_slices", "volume", "wall") if key in rules]
+    lines = [rules[key] for key in ("papillary_muscles", "basal_slices", "volume", "length", "wall") if key in rules]
     for phase in ("ed", "es"):
         slices = rules[f"lv_slices_{phase}"]
         if slices:
             lines.append(f"At {phase.upper()} the LV is in the slices {', '.join(map(str, slices))}.")
     base = "first" if rules["base_is_slice_0"] else "last"
+    if rules["long_axis"]:
+        return [*lines, "Frames are counted from zero."]
     return [*lines, f"Frames and slices are counted from zero; the base is the {base} slice."]

@@ -149,7 +149,12 @@ def _pictures(study: Mapping[str, object], segmentation: Segmentation) -> list[d
 
 
 def _slices_of_levels(study: Mapping[str, object], segmentation: Segmentation) -> dict[str, int]:
-    """By the levels of the AHA segments; without them the thirds of the slices that show the LV, or anything, at ED."""
+    """By the levels of the AHA segments; without them the thirds of the slices that show the LV, or anything, at ED.
+
+    A long-axis slice is the only one of its level.
+    """
+    if study["conventions"]["long_axis"]:
+        return {"long axis": 0}
     levels = study["segments"]["levels"]
     found = {level: [z for z, name in enumerate(levels) if name == level] for level in _LEVELS}
     if not all(found.values()):

@@ -25,7 +25,7 @@ def write_volumes(path: str | Path, curves: Mapping[str, np.ndarray], times: np.
     curves: structure name -> (T,) ml, NaN (an empty field) where nothing is known of the frame. times: (T,) ms or None.
     Raises CardiacSegError where the file cannot be written.
     """
-    columns = {f"{name.lower().replace(' ', '_')}_ml": curve for name, curve in curves.items()}
+    columns = {f"{name.lower().replace(' ', '_').replace('-', '_')}_ml": curve for name, curve in curves.items()}
     frames = len(next(iter(columns.values())))
     rows = [
         {"frame": frame, "time_ms": None if times is None else round(float(times[frame]), 3)}
