@@ -1,7 +1,6 @@
 """The module CardiacSeg of 3D Slicer: the panel, and what connects it to the library; nothing is computed here."""
 
 # The annotations of the parameter node are read when the class is made, so they are not postponed in this file.
-import itertools
 import logging
 import shutil
 import sys
@@ -21,8 +20,13 @@ from slicer.util import VTKObservationMixin
 # Installed, the library and the resources lie beside this file; in a source checkout they lie in the folder above.
 HERE = Path(__file__).resolve().parent
 ROOT = HERE if (HERE / "CardiacSegLib").is_dir() else HERE.parent
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
+for folder in (HERE, ROOT):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+from CardiacSegPanel.output import OutputSection  # noqa: E402
+from CardiacSegPanel.pictures import StatusStrip  # noqa: E402
+from CardiacSegPanel.results import ResultsSection  # noqa: E402
 
 from CardiacSegLib import choices, dependencies, mrml, selftest, strip, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
@@ -31,11 +35,12 @@ from CardiacSegLib.session import Session  # noqa: E402
 from CardiacSegLib.worker import WorkerEngine  # noqa: E402
 
 RESOURCES = ROOT / "Resources"
-SHORTCUTS = {"next": "Shift+N", "review": "Shift+A", "copy": "Shift+C", "nothing": "Shift+E"}
+SHORTCUTS = {
+    "next": "Shift+N", "review": "Shift+A", "acceptFrame": "Shift+F", "copy": "Shift+C", "nothing": "Shift+E",
+}  # fmt: skip
 """With Shift: the Segment Editor and the slice views have taken the digits and most plain letters."""
 FILES = "NIfTI, NRRD, MetaImage, zip (*.nii *.nii.gz *.nrrd *.mha *.mhd *.zip)"
 POLL_MS = 30
-RESULTS_MS = 300
 
 
 class CardiacSeg(base.ScriptedLoadableModule):
@@ -86,36 +91,10 @@ class CardiacSegParameterNode:
     exportFrames: bool = False
     exportNifti: bool = True
     exportTable: bool = True
-
-
-class StatusStrip(qt.QWidget):
-    """All slices of all frames in the color of their status, that in view with a frame; a click goes to another."""
-
-    def __init__(self, onChosen: Any) -> None:
-        qt.QWidget.__init__(self)
-        self.status, self.place, self.onChosen = None, (0, -1), onChosen
-        self.setMinimumHeight(90)
-
-    def showStatus(self, status: Any, place: tuple[int, int]) -> None:
-        """status: (T, Z) of Status, or None; place: the frame and slice in view."""
-        self.status, self.place = status, place
-        self.update()
-
-    def paintEvent(self, event: Any) -> None:
-        painter, size = qt.QPainter(self), (self.width, self.height)
-        painter.fillRect(qt.QRect(0, 0, *size), qt.QColor("#22252a"))
-        if self.status is not None:
-            for box, color in strip.cells(self.status, size):
-                painter.fillRect(qt.QRect(*box), qt.QColor(color))
-            if self.place[1] >= 0:
-                painter.setPen(qt.QPen(qt.QColor("#ffffff"), 2))
-                painter.drawRect(qt.QRect(*strip.cell(self.status.shape, size, *self.place)))
-        painter.end()
-
-    def mousePressEvent(self, event: Any) -> None:
-        if self.status is not None:
-            point = event.pos()
-            self.onChosen(*strip.place_at(self.status.shape, (self.width, self.height), point.x(), point.y()))
+    exportStl: bool = False
+    exportObj: bool = False
+    exportDicom: bool = False
+    withoutPatient: bool = False
 
 
 class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -142,10 +121,11 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.playWidget.setRecordingControlsVisible(False)
         self._fillDevices()
         self.editor = mrml.set_up_editor(self.ui.segmentEditor, slicer.mrmlScene)
+        self.results, self.output = ResultsSection(self), OutputSection(self)
         self._connect()
         self._observe(slicer.mrmlScene)
         for label in (self.ui.remarkLabel, self.ui.messageLabel, self.ui.changeLabel):
-            self._write(label, "")
+            self.write(label, "")
         self._packages = dependencies.missing_packages()
         self.setParameterNode(self.logic.getParameterNode())
         self.showAll()
@@ -174,9 +154,9 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             "nothing": lambda: self.act(session.mark_empty, *self.place()),
             "next": lambda: self.goTo(*session.next_to_check()),
             "review": lambda: self.act(session.mark_reviewed, *self.place()),
+            "acceptFrame": lambda: self.act(session.accept_frame, self.place()[0]),
             "release": lambda: self.act(session.release, *self.place()),
             "propagate": lambda: self.begin(lambda start: session.propagate(*self.memory(), start)),
-            "export": lambda: self.act(self.export),
             "loadFile": lambda: self.loadFrom(qt.QFileDialog.getOpenFileName, _("Load a cine"), FILES),
             "loadFolder": lambda: self.loadFrom(qt.QFileDialog.getExistingDirectory, _("Load a folder of DICOM files")),
             "dicom": lambda: slicer.util.selectModule("DICOM"),
@@ -189,15 +169,9 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.methodCombo.connect("currentIndexChanged(int)", self.onMethod)
         ui.weightsCombo.connect("currentIndexChanged(int)", self.onWeights)
         ui.deviceCombo.connect("currentIndexChanged(int)", self.onDevice)
-        self._facts = (ui.edSpin, ui.esSpin, ui.heightSpin, ui.weightSpin)
-        for spin, kind in zip(self._facts, ("int", "int", "double", "double"), strict=True):
-            spin.connect(f"valueChanged({kind})", self.onFacts)
-        self._pollTimer, self._resultsTimer = qt.QTimer(), qt.QTimer()
+        self._pollTimer = qt.QTimer()
         self._pollTimer.setInterval(POLL_MS)
         self._pollTimer.connect("timeout()", self.onPoll)
-        self._resultsTimer.setInterval(RESULTS_MS)
-        self._resultsTimer.setSingleShot(True)
-        self._resultsTimer.connect("timeout()", self.showResults)
 
     def cleanup(self) -> None:
         self._letGo()
@@ -207,7 +181,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """The developer's Reload reads the library again too."""
-        for name in [name for name in sys.modules if name.split(".")[0] == "CardiacSegLib"]:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("CardiacSegLib", "CardiacSegPanel")]:
             del sys.modules[name]
         base.ScriptedLoadableModuleWidget.onReload(self)
 
@@ -282,9 +256,11 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.act(self.logic.openCine, image)
         study = self.session.study
         if study is not None:
-            study.on_edit, study.on_step = self.onEdited, self.showPlace
+            study.on_edit, study.on_step = self.onEdited, self.onStep
             self._attach(study.segmentation, study.volume, study.browser)
-            self._showStudy(study)
+            self.write(self.ui.remarkLabel, " ".join(study.cine.remarks))
+            self.results.open(study)
+            study.show_overlay(self._parameterNode.opacity, self._parameterNode.outlineOnly)
             self._showViews()
             self.warm(memory=bool(study.last_method))
         self.showAll()
@@ -292,13 +268,12 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _letGo(self) -> None:
         """Stop working on the cine."""
         self._pollTimer.stop()
-        self._resultsTimer.stop()
         self.editor.setActiveEffect(None)
         self._attach(None, None, None)
-        self.ui.resultsTable.setMRMLTableNode(None)
+        self.results.clear()
         self.session.close_study()
         self._image = None
-        self._write(self.ui.remarkLabel, "")
+        self.write(self.ui.remarkLabel, "")
         self.showAll()
 
     def _attach(self, segmentation: Any, volume: Any, browser: Any) -> None:
@@ -307,17 +282,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.setSourceVolumeNode(volume)
         self.ui.playWidget.setMRMLSequenceBrowserNode(browser)
         self.ui.seekWidget.setMRMLSequenceBrowserNode(browser)
-
-    def _showStudy(self, study: Any) -> None:
-        """What belongs to the cine and not to a frame."""
-        self._write(self.ui.remarkLabel, " ".join(study.cine.remarks))
-        for spin in self._facts[:2]:
-            spin.setMaximum(study.cine.shape[0] - 1)
-        for spin, value in zip(self._facts, study.facts, strict=True):
-            blocked = spin.blockSignals(True)
-            spin.setValue(spin.minimum if value is None else value)
-            spin.blockSignals(blocked)
-        study.show_overlay(self._parameterNode.opacity, self._parameterNode.outlineOnly)
 
     def _showViews(self) -> None:
         """The slice view turned to the acquisition plane with the curve below it, where Slicer has a main window."""
@@ -358,10 +322,19 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         if path := choose(self.parent, title, "", *filters):
             self.load(lambda: self.logic.loadCine(path))
 
+    @property
+    def parameters(self) -> CardiacSegParameterNode:
+        """What the panel shows and the scene keeps."""
+        return self._parameterNode
+
     def onEdited(self) -> None:
-        """The numbers follow soon; several changes in a row are looked at together."""
-        if not self._resultsTimer.isActive():
-            self._resultsTimer.start()
+        """Masks, or what a person tells of the study, have changed."""
+        self.results.changed()
+
+    def onStep(self) -> None:
+        """Another frame is shown."""
+        self.showPlace()
+        self.results.showOverlay()
 
     def act(self, action: Any, *arguments: Any) -> None:
         """Do something and show what came of it.
@@ -462,7 +435,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._choices = choices.choices(node.method, node.weights, node.automaticWeights, self._packages, _)
         self._offer(ui.methodCombo, self._choices.methods, self._choices.method)
         self._offer(ui.weightsCombo, self._choices.weights, self._choices.chosen)
-        self._write(ui.cardLabel, self._choices.card)
+        self.write(ui.cardLabel, self._choices.card)
         ui.installButton.setVisible(bool(self._packages))
 
     def _offer(self, combo: Any, offered: dict[str, str], chosen: str) -> None:
@@ -480,8 +453,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showProgress()
         if self.session.study is not None:
             self.onEdited()
-        else:
-            self._showNumbers("")
 
     def showPlace(self, caller: Any = None, event: Any = None) -> None:
         """What depends on the frame and slice in view: label, strip and buttons."""
@@ -489,8 +460,10 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         cine, status = (None, None) if study is None else (study.cine, study.status)
         self.ui.placeLabel.setText(words.describe_place(cine, frame, z, _))
         self.strip.showStatus(status, (frame, z))
-        for name, control in self.session.controls((frame, z), self._choices).items():
-            button = getattr(self.ui, f"{name}Button")
+        self.output.show(cine is not None and bool(cine.sources))
+        controls = self.session.controls((frame, z), self._choices, self.output.missingDicom)
+        for name, control in controls.items():
+            button = getattr(self.ui, f"{name}CheckBox" if name == "dicom" else f"{name}Button")
             button.setText(control.text)
             button.setEnabled(control.enabled)
             button.setToolTip(control.tooltip)
@@ -508,47 +481,15 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _note(self, label: Any, sentence: str) -> None:
         """Say it in the panel, instead of a dialog that stops the work, and in the log."""
-        self._write(label, sentence)
+        self.write(label, sentence)
         if sentence:
             self.ui.logText.appendPlainText(f"{datetime.now():%H:%M:%S}  {sentence}")
             logging.info("CardiacSeg: %s", sentence)
 
-    def _write(self, label: Any, text: str) -> None:
+    def write(self, label: Any, text: str) -> None:
         """Write into a label, which takes no room while there is nothing to say."""
         label.setText(text)
         label.setVisible(bool(text))
-
-    def showResults(self) -> None:
-        """Numbers, tables and curve follow the masks."""
-        study, results = self.session.study, self.session.results()
-        self.showPlace()
-        if not study.status.any() and mrml.result_node(study, "measures") is None:
-            return
-        mrml.update_results(study, results.measures, results.curves, results.times)
-        self.ui.resultsTable.setMRMLTableNode(mrml.result_node(study, "measures"))
-        mrml.show_curve(slicer.app.applicationLogic(), study)
-        self._showNumbers(words.describe_measures(results.measures, _))
-        for spin, frame in ((self.ui.edSpin, results.measures.ed_frame), (self.ui.esSpin, results.measures.es_frame)):
-            spin.setSpecialValueText(_("found: {frame}").format(frame="-" if frame is None else frame))
-
-    def _showNumbers(self, text: str) -> None:
-        self._write(self.ui.efLabel, text)
-        self.ui.resultsTable.setVisible(bool(text))
-
-    def onFacts(self, value: float = 0.0) -> None:
-        """ED and ES as the user fixed them, height and weight; the lowest value means none."""
-        if self.session.study is not None:
-            self.session.study.facts = [None if spin.value == spin.minimum else spin.value for spin in self._facts]
-            self.onEdited()
-
-    def export(self) -> None:
-        """Write the chosen files."""
-        node, folder = self._parameterNode, self.ui.folderEdit
-        chosen = (node.exportSequence, node.exportFrames, node.exportNifti, node.exportTable)
-        formats, measures = tuple(itertools.compress(mrml.FORMATS, chosen)), self.session.results().measures
-        names = mrml.export_study(self.session.study, measures, folder.currentPath, formats)
-        folder.addCurrentPathToHistory()
-        self.session.log.append(_("{count} files were exported.").format(count=len(names)))
 
 
 class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
@@ -567,7 +508,14 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
 
     def loadCine(self, path: str) -> Any:
         """Load a file or folder as an image sequence."""
-        return self.addCine(read_cine(path))
+        image = self.addCine(read_cine(path))
+        mrml.set_files(image, str(path))
+        return image
+
+    def filesOf(self, image: Any) -> Any:
+        """The DICOM files of an image sequence, as the module or Slicer's DICOM database knows them, or None."""
+        database = getattr(slicer, "dicomDatabase", None)
+        return mrml.files_of(image, database.fileForInstance if database is not None else None)
 
     def addCine(self, cine: Any) -> Any:
         """Put a Cine of the library into the scene; returns the image sequence."""
@@ -577,11 +525,11 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
         """Load the bundled cine; annotated: with the expert's masks of end-diastole."""
         return mrml.load_sample(slicer.mrmlScene, RESOURCES / "SampleData", annotated)
 
-    def installPackages(self) -> None:
-        """Install what is missing, after the user has said yes."""
+    def installPackages(self, purpose: dependencies.Purpose = dependencies.SEGMENT) -> None:
+        """Install what is missing for a purpose, after the user has said yes."""
         torch, packaging = dependencies.optional("PyTorchUtils"), dependencies.optional("slicer.packaging")
         torch = torch and torch.PyTorchUtilsLogic()
-        dependencies.ensure_packages(slicer.util.confirmYesNoDisplay, torch, slicer.util, packaging)
+        dependencies.ensure_packages(slicer.util.confirmYesNoDisplay, torch, slicer.util, packaging, purpose)
 
     def openCine(self, image: Any) -> None:
         """Let the session work on an image sequence."""

@@ -64,7 +64,7 @@ def _present(wanted: str, cards: dict[str, WeightsCard]) -> str:
 def method_names(_: Translate = str) -> dict[str, str]:
     """Network -> what the method is called."""
     return {
-        "cstm": _("Memory network, from your slices"),
+        "cstm": _("Memory network"),
         "crocnet": _("CroCNet, automatic"),
         "unet": _("U-Net, automatic"),
         "cnn4d": _("4D CNN, automatic"),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from .study_folder import StudyFolder
-    from .writers.dicom_sources import DicomSource
+from .outputs import FORMATS
 
-Format = Enum(
-    "Format", {name: name for name in ("dicom", "nii.gz", "seq.nrrd", "seg.nrrd", "stl", "obj", "csv")}, type=str
-)
+if TYPE_CHECKING:
+    from .outputs import Output
+    from .study_folder import StudyFolder
+
+Format = Enum("Format", {name: name for name in FORMATS}, type=str)
 StudyArgument = Annotated[
     Path, typer.Argument(help="The study: a folder that propagate, segment or measure --cine has written.")
 ]
@@ -35,21 +35,11 @@ def report(
     Writes report.html, report.pdf and measures.json, which holds every number on them.
     """
     from .atomic import complete_folder
-    from .measures.study import measure_study
+    from .outputs import write_study_report
     from .study_folder import read_study_folder
-    from .writers.report import write_report
-    from .writers.report_data import age_years, report_data
 
     with complete_folder(output) as folder:
-        found = read_study_folder(study, cine)
-        images, masks = found.cine, found.segmentation
-        source = _source(found)
-        header = source.first if source else None
-        times = images.times if images.times_known else None
-        age = found.age_years or age_years(header)
-        measured = measure_study(masks, images.patient, times, found.ed, found.es, found.insertion_deg, age)
-        data = report_data(measured.to_dict(), images, masks, found.weights, header, not without_patient)
-        write_report(folder, data, images, masks)
+        write_study_report(folder, _output(read_study_folder(study, cine)), not without_patient)
     typer.echo(f"Report: {output / 'report.html'}, {output / 'report.pdf'}")
 
 
@@ -69,55 +59,21 @@ def export(
 ) -> None:
     """Export a study to other programs."""
     from .atomic import complete_folder
+    from .outputs import write_export
     from .study_folder import read_study_folder
 
     with complete_folder(output) as folder:
-        found = read_study_folder(study, cine)
+        found = _output(read_study_folder(study, cine))
         for kind in dict.fromkeys(choice.value for choice in formats):
-            _export(kind, folder, found)
+            write_export(kind, folder, found)
         count = sum(1 for _ in folder.iterdir())
     typer.echo(f"Exported {count} files: {output}")
 
 
-def _source(study: StudyFolder) -> DicomSource | None:
-    """The headers of the images, of a cine that is DICOM."""
-    from .writers.dicom_sources import read_source
+def _output(study: StudyFolder) -> Output:
+    """What a folder of results holds, to be written in another form."""
+    from .outputs import Output
 
-    return read_source(study.source, study.cine) if study.cine.sources else None
-
-
-def _export(kind: str, folder: Path, study: StudyFolder) -> None:
-    from .measures import measure
-    from .writers.images import write_segmentation
-    from .writers.results import known_curves
-    from .writers.seg_nrrd import write_seg_nrrd
-    from .writers.surfaces import write_surfaces
-    from .writers.tables import write_tidy_volumes
-
-    images, masks = study.cine, study.segmentation
-    times = images.times if images.times_known else None
-    measures = measure(masks, images.patient, times, study.ed, study.es)
-    if kind == "dicom":
-        _export_dicom(folder, study, measures.to_dict())
-    elif kind in ("nii.gz", "seq.nrrd"):
-        write_segmentation(masks, folder / f"segmentation.{kind}", images)
-    elif kind == "seg.nrrd":
-        for frame in range(len(masks.labels)):
-            write_seg_nrrd(masks, frame, folder / f"frame{frame:02d}.seg.nrrd")
-    elif kind == "csv":
-        write_tidy_volumes(
-            folder / "volumes_tidy.csv", known_curves(masks), times, measures.ed_frame, measures.es_frame
-        )
-    else:
-        write_surfaces(folder, masks, kind)
-
-
-def _export_dicom(folder: Path, study: StudyFolder, measures: dict) -> None:
-    from .writers.dicom_seg import write_dicom_seg
-    from .writers.dicom_sources import read_source
-    from .writers.dicom_sr import write_dicom_sr
-
-    source = read_source(study.source, study.cine)
-    phases = {"ED": measures["ed_frame"], "ES": measures["es_frame"]}
-    write_dicom_seg(folder, study.segmentation, study.cine, source, study.weights, phases)
-    write_dicom_sr(folder / "measures_sr.dcm", measures, study.cine, source, study.weights)
+    weights = (study.weights,) if study.weights else ()
+    phases = study.ed, study.es
+    return Output(study.cine, study.segmentation, study.source, weights, *phases, study.insertion_deg, study.age_years)

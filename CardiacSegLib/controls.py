@@ -25,6 +25,8 @@ class Situation:
     fixed: some slice is a person's. status: of the slice in view. found, empty: some slice was found, is empty. run:
     there was a complete run. changed: a person has changed something since it. undo: there is a run to undo. automatic:
     the chosen method needs no annotation. missing_memory: why the memory network cannot propagate, if so.
+    found_in_frame: some slice of the frame in view was found. dicom: the cine is DICOM; missing_dicom: why none can be
+    written, if so. report: one was written.
     """
 
     cine: bool = False
@@ -39,6 +41,10 @@ class Situation:
     undo: bool = False
     automatic: bool = False
     missing_memory: str = ""
+    found_in_frame: bool = False
+    dicom: bool = False
+    missing_dicom: str = ""
+    report: bool = False
 
 
 def controls(now: Situation, _: Callable[[str], str] = str) -> dict[str, Control]:
@@ -85,12 +91,43 @@ def controls(now: Situation, _: Callable[[str], str] = str) -> dict[str, Control
             ),
             *_needs_slice(now, _),
         ),
-        "export": _with_reasons(
-            _("Export"),
-            _("Write the chosen files into the folder, all of them or none."),
+        "acceptFrame": _with_reasons(
+            _("Accept frame"),
+            _("Mark all slices of this frame that were found as reviewed (Shift+F)."),
             *_needs_cine(now, _),
-            (now.running, _("A run is going on; wait for it or cancel it.")),
-            (not now.fixed and not now.found, _("There is nothing to export yet; annotate a slice first.")),
+            (not now.found_in_frame, _("No slice of this frame waits to be reviewed.")),
+        ),
+        **_outputs(now, _),
+    }
+
+
+def _outputs(now: Situation, _: Callable[[str], str]) -> dict[str, Control]:
+    needs_masks = (
+        *_needs_cine(now, _),
+        (now.running, _("A run is going on; wait for it or cancel it.")),
+        (not now.fixed and not now.found, _("There is nothing to export yet; annotate a slice first.")),
+    )
+    return {
+        "export": _with_reasons(
+            _("Export"), _("Write the chosen files into the folder, all of them or none."), *needs_masks
+        ),
+        "report": _with_reasons(
+            _("Report..."),
+            _("Choose a folder for the report: a page and a PDF to sign, and measures.json with all their numbers."),
+            *needs_masks,
+        ),
+        "openReport": _with_reasons(
+            _("Open page"),
+            _("Show the page of the last report in the browser."),
+            *_needs_cine(now, _),
+            (not now.report, _("No report was written yet.")),
+        ),
+        "dicom": _with_reasons(
+            _("DICOM SEG and SR (.dcm)"),
+            _("A segmentation for each frame, and the measures as a structured report."),
+            *_needs_cine(now, _),
+            (not now.dicom, _("This cine was not read from DICOM, and a DICOM mask must name the images it lies on.")),
+            (bool(now.missing_dicom), now.missing_dicom),
         ),
     }
 

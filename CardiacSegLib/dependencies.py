@@ -8,6 +8,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,27 +22,69 @@ TORCH = "torch>=2.4"
 _SIZES = {
     "torch": "PyTorch, a download of about 0.2 GB, or 2 to 4 GB on a computer with an NVIDIA graphics card",
     "safetensors": "safetensors, a download of less than 1 MB",
+    "matplotlib": "Matplotlib, with what it needs a download of about 17 MB",
+    "jinja2": "Jinja2, a download of less than 1 MB",
+    "reportlab": "ReportLab, with what it needs a download of about 3 MB",
+    "highdicom": "highdicom, with what it needs a download of about 4 MB",
 }
 
 
-def missing_packages() -> list[str]:
+@dataclass(frozen=True)
+class Purpose:
+    """What packages are for: their requirements, what needs them, and what cannot be done without them."""
+
+    requirements: tuple[str, ...]
+    needs: str
+    cannot: str
+
+
+SEGMENT = Purpose(
+    (TORCH, *filter(None, REQUIREMENTS.read_text(encoding="utf-8").splitlines())),
+    "CardiacSeg",
+    "nothing can be segmented",
+)
+REPORT = Purpose(("matplotlib", "jinja2", "reportlab"), "The report", "no report can be made")
+DICOM = Purpose(("highdicom>=0.27",), "The DICOM export", "no DICOM can be written")
+_PYDICOM = "pydicom>=3"
+"""What highdicom needs. It is not installed here: Slicer's own DICOM module works with the version that it brings."""
+
+
+def missing_packages(purpose: Purpose = SEGMENT) -> list[str]:
     """The requirements that the running Python does not fulfil, PyTorch first, e.g. ["torch>=2.4", "safetensors"]."""
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    return [name for name in (TORCH, *filter(None, lines)) if not _is_fulfilled(name)]
+    return [name for name in purpose.requirements if not _is_fulfilled(name)]
 
 
-def describe(missing: list[str]) -> str:
+def why_no_dicom(_: Callable[[str], str] = str) -> str:
+    """Why no DICOM can be written by this Python, in one sentence; nothing where it can."""
+    if not _is_fulfilled(_PYDICOM):
+        return _(
+            "DICOM export needs pydicom 3, and this Slicer has an older one that its own DICOM module uses; take a "
+            "newer Slicer, or export NIfTI."
+        )
+    return _("highdicom is not installed; press Install for DICOM.") if missing_packages(DICOM) else ""
+
+
+def can_install_dicom() -> bool:
+    """Whether all that is missing for DICOM can be installed."""
+    return bool(missing_packages(DICOM)) and _is_fulfilled(_PYDICOM)
+
+
+def describe(missing: list[str], purpose: Purpose = SEGMENT) -> str:
     """The question to the user: which packages will be installed, and how large they are."""
     items = "\n".join(f"- {_SIZES.get(_name(requirement), requirement)}" for requirement in missing)
     return (
-        f"CardiacSeg needs Python packages that are not installed yet:\n\n{items}\n\n"
+        f"{purpose.needs} needs Python packages that are not installed yet:\n\n{items}\n\n"
         "They take two to four times as much room on the disk. Only Slicer's own Python changes. "
         "It may take some minutes. Install them now?"
     )
 
 
 def ensure_packages(
-    ask: Callable[[str], bool], torch_logic: Any, util: ModuleType, packaging: ModuleType | None = None
+    ask: Callable[[str], bool],
+    torch_logic: Any,
+    util: ModuleType,
+    packaging: ModuleType | None = None,
+    purpose: Purpose = SEGMENT,
 ) -> None:
     """Install what is missing, PyTorch through the extension PyTorch and the rest by pip, if the user agrees.
 
@@ -50,7 +93,7 @@ def ensure_packages(
     To be called on the main thread, when a button is pressed and never at import. Does nothing if all is there.
     Raises CardiacSegError if the user declines, an installation fails, or Slicer has to be restarted.
     """
-    missing = missing_packages()
+    missing = missing_packages(purpose)
     if not missing:
         return
     if TORCH in missing and torch_logic is None:
@@ -58,8 +101,8 @@ def ensure_packages(
             "PyTorch is not installed; install the extension PyTorch in the Extensions Manager and restart Slicer."
         )
     names = ", ".join(_name(requirement) for requirement in missing)
-    if not ask(describe(missing)):
-        raise CardiacSegError(f"Without {names} nothing can be segmented; try again and agree to the installation.")
+    if not ask(describe(missing, purpose)):
+        raise CardiacSegError(f"Without {names} {purpose.cannot}; try again and agree to the installation.")
     loaded = [_name(requirement) for requirement in missing if _name(requirement) in sys.modules]
     try:
         _install(missing, torch_logic, util, packaging)
@@ -67,7 +110,7 @@ def ensure_packages(
         raise CardiacSegError(
             f"The installation of {names} failed ({error}); check the network and the disk and try again."
         ) from error
-    if left := missing_packages():
+    if left := missing_packages(purpose):
         raise CardiacSegError(f"{', '.join(left)} could not be installed; Slicer's Python console says why.")
     if loaded:
         raise CardiacSegError(f"{', '.join(loaded)} was replaced by a newer version; restart Slicer to use it.")

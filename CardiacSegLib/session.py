@@ -5,21 +5,27 @@ Knows neither Qt nor MRML: the study is anything that behaves like `mrml.Study`,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .anatomy import LV
+from .atomic import complete_folder
 from .choices import MEMORY, Choices
 from .cine import Segmentation, Status
 from .controls import Control, Situation, controls
 from .corrections import memory_for
 from .errors import CardiacSegError
 from .measures import Measures, measure
+from .measures.aha import SegmentTable, segment_labels, segment_wall
+from .measures.wall import Memo, measure_slice
+from .outputs import PAGE, Output, write_study_report
 from .review import review_order
+from .weights import WeightsCard, find_weights
 from .writers.results import known_curves
 
 Place = tuple[int, int]
@@ -52,13 +58,15 @@ class Session:
         self._engines: dict[bool, tuple[tuple[str, str, str], Any]] = {}
         self._engine: Any = None
         self._run: Any = None
-        self._method = ""
+        self._method, self._whole, self._card = "", False, None
         self._began_with: Segmentation | None = None
         self._before: Any = None
         self._volumes_before: np.ndarray | None = None
         self._undo: list[Any] = []
         self._visited: list[Place] = []
         self._changed_at: tuple[int, bool] = (-1, False)
+        self._walls: Memo = {}
+        self.report = ""
 
     # The study
 
@@ -74,7 +82,7 @@ class Session:
         if self.study is not None:
             self.study.close()
         self.study = self._run = self._began_with = self._before = None
-        self._undo, self._visited, self._changed_at = [], [], (-1, False)
+        self._undo, self._visited, self._changed_at, self._walls, self.report = [], [], (-1, False), {}, ""
 
     def close(self) -> None:
         """End everything, the worker's process too."""
@@ -194,6 +202,12 @@ class Session:
         self.study.notice_edits()
         self.study.set_status(frame, z, Status.REVIEWED)
 
+    def accept_frame(self, frame: int) -> None:
+        """Accept the masks of all slices of a frame that an engine found; a person's own stay what they are."""
+        self.study.notice_edits()
+        for z in np.flatnonzero(self.study.status[frame] == Status.PREDICTED):
+            self.study.set_status(frame, int(z), Status.REVIEWED)
+
     def release(self, frame: int, z: int) -> None:
         """Hand a slice back to the engine: the next run may change it."""
         self.study.notice_edits()
@@ -210,13 +224,50 @@ class Session:
         measures = measure(segmentation, study.patient, times, study.phase("ed"), study.phase("es"))
         return Results(measures, known_curves(segmentation), times)
 
+    def segments(self, measures: Measures) -> Iterator[SegmentTable | None]:
+        """The AHA segments of the study as it stands: None after each slice, so that others can go on, then the table.
+
+        Slices whose masks are as they were are not measured again.
+        """
+        segmentation, ed, es = self.study.read(), measures.ed_frame, measures.es_frame
+        if measures.lv_edv_ml is None:
+            ed = es = None
+        for frame in {ed, es} - {None}:
+            for z in range(segmentation.labels.shape[1]):
+                measure_slice(segmentation, frame, z, self._walls)
+                yield None
+        yield segment_wall(segmentation, ed, es, self.study.insertion_deg, self._walls)
+
+    def segment_map(self, table: SegmentTable, frame: int) -> np.ndarray:
+        """The numbers of the AHA segments in a frame, (Z, Y, X) uint8."""
+        labels = self.study.read_frame(frame)[None]
+        part = Segmentation(labels, np.zeros(labels.shape[:2], np.uint8), self.study.cine.affine)
+        return segment_labels(part, table)[0]
+
+    # What is written
+
+    def output(self, files: Path | Sequence[Path] | None) -> Output:
+        """The study as it stands, to be written. files: of a DICOM cine; without them it counts as none."""
+        study = self.study
+        study.notice_edits()
+        cine = replace(study.cine, patient=study.patient, sources=study.cine.sources if files else ())
+        phases = study.phase("ed"), study.phase("es")
+        return Output(cine, study.read(), files or (), study.weights, *phases, study.insertion_deg)
+
+    def write_report(self, folder: str | Path, files: Path | Sequence[Path] | None, with_patient: bool) -> None:
+        """Write the report into a folder, as `cardiacseg report` does, all of it or nothing."""
+        with complete_folder(folder) as partial:
+            write_study_report(partial, self.output(files), with_patient)
+        self.report = str(Path(folder) / PAGE)
+        self._tell(self._("The report was written: {file}").format(file=self.report))
+
     # What can be done
 
-    def controls(self, place: Place, chosen: Choices = _MEMORY_CHOSEN) -> dict[str, Control]:
-        """Button -> what it shows, for the slice (frame, slice) in view and the chosen method."""
-        return controls(self.situation(place, chosen), self._)
+    def controls(self, place: Place, chosen: Choices = _MEMORY_CHOSEN, missing_dicom: str = "") -> dict[str, Control]:
+        """Button -> what it shows, for the slice (frame, slice) in view, the chosen method, and what DICOM lacks."""
+        return controls(self.situation(place, chosen, missing_dicom), self._)
 
-    def situation(self, place: Place, chosen: Choices = _MEMORY_CHOSEN) -> Situation:
+    def situation(self, place: Place, chosen: Choices = _MEMORY_CHOSEN, missing_dicom: str = "") -> Situation:
         """Everything that decides about the buttons."""
         if self.study is None:
             return Situation()
@@ -234,6 +285,10 @@ class Session:
             undo=bool(self._undo),
             automatic=chosen.method != MEMORY,
             missing_memory=chosen.missing_memory,
+            found_in_frame=bool((status[place[0]] == Status.PREDICTED).any()),
+            dicom=bool(self.study.cine.sources),
+            missing_dicom=missing_dicom,
+            report=bool(self.report),
         )
 
     # Inside
@@ -257,7 +312,8 @@ class Session:
         if self.running:
             raise CardiacSegError(self._("A run is going on; cancel it first."))
         engine = self._engine_of(*key)
-        self._before, self._method = self.study.snapshot(), method
+        self._before, self._method, self._card = self.study.snapshot(), method, _card(key)
+        self._whole = not again
         self._began_with = annotation = self.study.read()
         self._volumes_before = self._lv_volumes() if self.study.last_method else None
         previous = None
@@ -272,6 +328,7 @@ class Session:
         run, self._run = self._run, None
         if run.found:
             self._undo = [*self._undo[1 - _UNDO_DEPTH :], self._before]
+        self._remember_weights(state, run.found)
         if state == "DONE":
             self.study.remember_run(self._began_with, self._method)
         self._visited = []
@@ -279,6 +336,12 @@ class Session:
         self._before = self._began_with = None
         if state == "FAILED":
             raise CardiacSegError(run.error)
+
+    def _remember_weights(self, state: str, found: int) -> None:
+        """A whole run leaves nothing of what others found; all others add to it."""
+        if found:
+            cards = () if state == "DONE" and self._whole else self.study.weights
+            self.study.weights = (*(card for card in cards if card != self._card), *filter(None, (self._card,)))
 
     def _summary(self, state: str, found: int) -> str:
         """What a run did, in one line with numbers."""
@@ -323,3 +386,10 @@ class Session:
 
     def _tell(self, sentence: str) -> None:
         self.log.append(sentence)
+
+
+def _card(key: tuple[str, str, str]) -> WeightsCard | None:
+    """The card of an engine's weights, without the place of its file; None where it has none."""
+    with suppress(CardiacSegError):
+        return replace(find_weights(key[1] or None, key[0]), path=None)
+    return None

@@ -118,7 +118,7 @@ def annotate(host, panel: Any, heart: Phantom, frame: int = 0, z: int = 2) -> No
 def calm(host, panel: Any) -> None:
     """Wait until the numbers have followed the last edit."""
     host.settle(0.05)
-    host.wait(lambda: not panel._resultsTimer.active, RUN)
+    host.wait(lambda: not panel.results.busy, RUN)
     host.settle()
 
 

@@ -72,7 +72,7 @@ def s4ext() -> dict[str, str]:
 
 def needed() -> dict[str, Path]:
     """Path in the installed tree -> source, of every file that the module needs; taken from the file tree."""
-    module = [(path.name, path) for path in (ROOT / "CardiacSeg").glob("*.py")]
+    module = [(str(path.relative_to(ROOT / "CardiacSeg")), path) for path in (ROOT / "CardiacSeg").rglob("*.py")]
     library = [(str(path.relative_to(ROOT)), path) for path in (ROOT / "CardiacSegLib").rglob("*.py")]
     resources = [
         (str(path.relative_to(ROOT)), path)

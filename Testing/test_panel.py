@@ -149,7 +149,7 @@ def test_the_chosen_files_are_exported_and_a_missing_folder_is_asked_for(host, o
     open_panel.ui.folderEdit.setCurrentPath(str(tmp_path / "out"))
     host.click(open_panel.ui.exportButton)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"heart.nii.gz", "heart.seq.mrb", "heart_volumes.csv", "heart_measures.json"} == names
+    assert {"heart.nii.gz", "heart.seq.mrb", "heart_volumes_tidy.csv", "heart_measures.json"} == names
     assert "4 files were exported" in open_panel.ui.changeLabel.text
 
 

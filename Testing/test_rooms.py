@@ -34,7 +34,13 @@ def test_only_one_room_of_the_library_knows_slicer_and_none_knows_qt() -> None:
 
 
 def test_the_module_never_imports_the_host() -> None:
-    assert not imported(MODULE) & {"SlicerHost", "PySide6", "trame_slicer", "Testing"}
+    for path in MODULE.parent.rglob("*.py"):
+        assert not imported(path) & {"SlicerHost", "PySide6", "trame_slicer", "Testing"}, path
+
+
+def test_nothing_in_the_module_computes() -> None:
+    for path in MODULE.parent.rglob("*.py"):
+        assert not imported(path) & {"numpy", "scipy", "torch", "SimpleITK", "pydicom", "matplotlib"}, path
 
 
 def test_the_mrml_room_takes_the_scene_as_it_is_given() -> None:
@@ -51,6 +57,7 @@ def test_the_panel_opens_without_what_is_slow_or_may_be_missing(package: str) ->
         f"sys.modules[{package!r}] = None",
         "import CardiacSegLib.session, CardiacSegLib.words, CardiacSegLib.strip, CardiacSegLib.selftest",
         "import CardiacSegLib.choices, CardiacSegLib.dependencies, CardiacSegLib.worker, CardiacSegLib.readers",
+        "import CardiacSegLib.pictures, CardiacSegLib.outputs",
         "print(len(CardiacSegLib.choices.weights_choices()))",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True)

@@ -22,7 +22,7 @@ from scipy import ndimage
 from ..anatomy import LV, MYO, RV
 from ..cine import Segmentation
 from .agreement import apex_first
-from .wall import ANGLES, WallMap, measure_wall
+from .wall import ANGLES, Memo, WallMap, measure_wall
 
 NAMES = (
     "basal anterior", "basal anteroseptal", "basal inferoseptal", "basal inferior", "basal inferolateral",
@@ -73,20 +73,24 @@ class SegmentTable:
 
 
 def segment_wall(
-    segmentation: Segmentation, ed: int | None, es: int | None = None, insertion_deg: float | None = None
+    segmentation: Segmentation,
+    ed: int | None,
+    es: int | None = None,
+    insertion_deg: float | None = None,
+    memo: Memo | None = None,
 ) -> SegmentTable:
     """Thickness at ED and ES and thickening of the 17 segments, from the masks.
 
     insertion_deg: the anterior RV insertion as in SegmentTable, where the user has set it; else it is where the RV's
-    mask leaves the septum on its anterior side, at ED. Never raises for masks that show too little: segments
-    without data are None and the remarks say why.
+    mask leaves the septum on its anterior side, at ED. memo: as in measure_wall. Never raises for masks that show too
+    little: segments without data are None and the remarks say why.
     """
     nothing = tuple(Segment(number) for number in range(1, CAP + 1))
     levels = ("",) * segmentation.labels.shape[1]
     if ed is None:
         return SegmentTable(nothing, levels, insertion_deg, "", ("No frame shows the LV.",))
     es = None if es == ed else es
-    wall = measure_wall(segmentation, (ed,) if es is None else (ed, es))
+    wall = measure_wall(segmentation, (ed,) if es is None else (ed, es), memo)
     levels = _levels(wall, segmentation.labels, ed)
     remarks, source = [], "given"
     if not any(level in ("base", "mid", "apex") for level in levels):

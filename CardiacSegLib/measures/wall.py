@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ _BLUNT = 2.5  # pixels; so far from where the ring is open its outlines are roun
 _LEAST = 0.5  # pixels; less than that between the outlines is no wall
 
 
+Memo = dict[bytes, tuple[np.ndarray, np.ndarray] | None]
+"""What was found in slices before, by their masks; of one cine only, since the size of the pixels is not in the key."""
+
+
 @dataclass(frozen=True)
 class WallMap:
     """The thickness of the LV wall by frame, slice and direction.
@@ -39,7 +44,7 @@ class WallMap:
     pixel: np.ndarray
 
 
-def measure_wall(segmentation: Segmentation, frames: Iterable[int] | None = None) -> WallMap:
+def measure_wall(segmentation: Segmentation, frames: Iterable[int] | None = None, memo: Memo | None = None) -> WallMap:
     """Measure the wall of the frames given (all where None) in every slice with LV and MYO.
 
     Method: the length of the field lines of Laplace's equation between endocardium and epicardium (Jones, Buchbinder
@@ -49,7 +54,8 @@ def measure_wall(segmentation: Segmentation, frames: Iterable[int] | None = None
     needed; the outlines are the zero lines of smoothed distance maps, which lie between pixels. Papillary muscles
     belong to the cavity, also where they are labelled as myocardium inside it. Lengths lie in the slice: where the
     wall runs obliquely through it, as at the apex, they are longer than the wall is thick. Where the ring is open,
-    thinner than half a pixel, or there is no cavity, there is no value (NaN).
+    thinner than half a pixel, or there is no cavity, there is no value (NaN). memo: slices that are in it are not
+    measured again, others are added.
     """
     wanted = tuple(range(len(segmentation.labels)) if frames is None else frames)
     plane, pixel = _plane(segmentation.affine)
@@ -58,10 +64,19 @@ def measure_wall(segmentation: Segmentation, frames: Iterable[int] | None = None
     centers = np.full((len(wanted), slices, 2), np.nan)
     for f, frame in enumerate(wanted):
         for z in range(slices):
-            found = _measure_slice(segmentation.labels[frame, z], pixel)
+            found = measure_slice(segmentation, frame, z, {} if memo is None else memo)
             if found:
                 thickness[f, z], centers[f, z] = found
     return WallMap(wanted, thickness, centers, plane, pixel)
+
+
+def measure_slice(segmentation: Segmentation, frame: int, z: int, memo: Memo) -> tuple[np.ndarray, np.ndarray] | None:
+    """Thickness (ANGLES,) in mm and the centre (column, row) of one slice, from the memo or else into it."""
+    labels = np.ascontiguousarray(segmentation.labels[frame, z])
+    key = hashlib.blake2b(labels, digest_size=16).digest()
+    if key not in memo:
+        memo[key] = _measure_slice(labels, _plane(segmentation.affine)[1])
+    return memo[key]
 
 
 def _plane(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

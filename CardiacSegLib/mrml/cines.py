@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -17,6 +19,9 @@ from .space import LPS_TO_RAS, array_of, matrix_of
 PATIENT = "CardiacSeg.Patient"
 _REMARKS = "CardiacSeg.Remarks"
 _MODALITY = "CardiacSeg.Modality"
+_FILES = "CardiacSeg.Files"
+_SOURCES, _NONE = "CardiacSeg.Sources", "-"
+"""By slice the UID of its image, and what stands where a slice was put together from several."""
 _VTK_TYPES = {np.dtype(np.int16): vtk.VTK_SHORT, np.dtype(np.float32): vtk.VTK_FLOAT}
 
 
@@ -35,7 +40,8 @@ def cine_to_scene(scene: slicer.vtkMRMLScene, cine: Cine) -> slicer.vtkMRMLSeque
         volume.SetIJKToRASMatrix(matrix)
         volume.SetAndObserveImageData(_image_of(voxels))
         if cine.sources:
-            volume.SetAttribute("DICOM.instanceUIDs", " ".join(cine.sources[frame]))
+            volume.SetAttribute("DICOM.instanceUIDs", " ".join(filter(None, cine.sources[frame])))
+            volume.SetAttribute(_SOURCES, " ".join(uid or _NONE for uid in cine.sources[frame]))
         sequence.SetDataNodeAtValue(volume, f"{cine.times[frame]:.10g}" if cine.times_known else str(frame))
     sequence.SetAttribute(_MODALITY, cine.modality)
     sequence.SetAttribute(_REMARKS, json.dumps(cine.remarks))
@@ -119,6 +125,25 @@ def set_patient(sequence: slicer.vtkMRMLSequenceNode, patient: Patient) -> None:
     sequence.SetAttribute(PATIENT, json.dumps(vars(patient)))
 
 
+def set_files(sequence: slicer.vtkMRMLSequenceNode, path: str) -> None:
+    """Remember the file or folder that an image sequence was read from."""
+    sequence.SetAttribute(_FILES, path)
+
+
+def files_of(sequence: slicer.vtkMRMLSequenceNode, find: Callable[[str], str] | None) -> Path | tuple[Path, ...] | None:
+    """Where the DICOM files of an image sequence lie; None where they are nowhere to be found.
+
+    It is what `set_files` was told, or what `find` gives for each UID of an image, as Slicer's DICOM database does.
+    """
+    path = sequence.GetAttribute(_FILES)
+    if path and Path(path).exists():
+        return Path(path)
+    items = [sequence.GetNthDataNode(index) for index in range(sequence.GetNumberOfDataNodes())]
+    uids = dict.fromkeys(uid for row in _sources_of(items) for uid in row if uid)
+    files = [find(uid) for uid in uids] if find is not None else []
+    return tuple(map(Path, files)) if files and all(files) else None
+
+
 def _existing_browser(
     scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode
 ) -> slicer.vtkMRMLSequenceBrowserNode | None:
@@ -159,7 +184,8 @@ def _numbers(texts: list[str], unit: str) -> tuple[np.ndarray | None, str]:
 
 def _sources_of(items: list[slicer.vtkMRMLScalarVolumeNode]) -> tuple[tuple[str, ...], ...]:
     """SOP instance UIDs by frame and slice, or nothing where the frames do not all name one a slice."""
-    sources = tuple(tuple((item.GetAttribute("DICOM.instanceUIDs") or "").split()) for item in items)
+    texts = [item.GetAttribute(_SOURCES) or item.GetAttribute("DICOM.instanceUIDs") or "" for item in items]
+    sources = tuple(tuple("" if uid == _NONE else uid for uid in text.split()) for text in texts)
     slices = items[0].GetImageData().GetDimensions()[2]
     return sources if all(len(row) == slices for row in sources) else ()
 

@@ -1,47 +1,41 @@
-"""A study to files: the segmentation sequence for Slicer, single frames, and what the library's writers make."""
+"""A study in the scene as files: the segmentation sequence for Slicer, and what `outputs` writes of any study."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
 
 from ..atomic import complete_folder
 from ..errors import CardiacSegError
-from ..measures import Measures
+from ..outputs import Output, write_export
 from ..terminology import safe_name
-from ..writers.images import write_segmentation
-from ..writers.results import known_curves
-from ..writers.tables import write_measures, write_volumes
+from ..writers.tables import write_measures
 from .study import Study
 
-FORMATS = ("seq.mrb", "seg.nrrd", "nii.gz", "csv")
+SEQUENCE = "seq.mrb"
+"""The segmentation sequence as Slicer loads it back."""
 
 
-def export_study(study: Study, measures: Measures, folder: str | Path, formats: tuple[str, ...]) -> list[str]:
+def export_study(study: Study, output: Output, folder: str | Path, formats: Sequence[str]) -> list[str]:
     """Write the study into a folder, all of it or nothing; returns the names of the files.
 
-    formats: of FORMATS. "seq.mrb" is the segmentation sequence as Slicer loads it back, "seg.nrrd" one file a frame,
-    "nii.gz" all frames as labels in 4D, "csv" the volumes with the measures as JSON beside them.
+    formats: "seq.mrb", and those of `outputs.FORMATS`, for which output is the same study as the library sees it; with
+    "csv" comes the measures.json of the study.
     Raises CardiacSegError, naming the folder, if it cannot be written, and if no folder or no format is given.
     """
     if not str(folder) or not formats:
         raise CardiacSegError("Choose a folder and at least one kind of file to export.")
     stem = safe_name(study.cine.name, "cine")
-    segmentation = study.read()
-    times = study.cine.times if study.cine.times_known else None
     with complete_folder(folder) as partial:
-        if "seq.mrb" in formats:
-            _write_sequence(study, partial / f"{stem}.seq.mrb")
-        if "seg.nrrd" in formats:
-            for frame in range(study.cine.shape[0]):
-                item, path = study.masks.GetNthDataNode(frame), partial / f"{stem}_frame{frame:02d}.seg.nrrd"
-                _write(slicer.vtkMRMLSegmentationStorageNode(), item, path)
-        if "nii.gz" in formats:
-            write_segmentation(segmentation, partial / f"{stem}.nii.gz", study.cine)
-        if "csv" in formats:
-            write_volumes(partial / f"{stem}_volumes.csv", known_curves(segmentation), times)
-            write_measures(partial / f"{stem}_measures.json", measures.to_dict())
+        for kind in formats:
+            if kind == SEQUENCE:
+                _write_sequence(study, partial / f"{stem}.{SEQUENCE}")
+            else:
+                write_export(kind, partial, output, stem)
+            if kind == "csv":
+                write_measures(partial / f"{stem}_measures.json", output.measured().to_dict())
         names = sorted(path.name for path in partial.iterdir())
     return names
 
@@ -50,12 +44,8 @@ def _write_sequence(study: Study, path: Path) -> None:
     storage = slicer.vtkMRMLSequenceStorageNode()
     study.masks.GetScene().AddNode(storage)  # the archive is packed with the help of the scene's cache
     try:
-        _write(storage, study.masks, path)
+        storage.SetFileName(str(path))
+        if not storage.WriteData(study.masks) or not path.is_file():
+            raise CardiacSegError(f"{path} could not be written; choose another folder.")
     finally:
         study.masks.GetScene().RemoveNode(storage)
-
-
-def _write(storage: slicer.vtkMRMLStorageNode, node: slicer.vtkMRMLStorableNode, path: Path) -> None:
-    storage.SetFileName(str(path))
-    if not storage.WriteData(node) or not path.is_file():
-        raise CardiacSegError(f"{path} could not be written; choose another folder.")

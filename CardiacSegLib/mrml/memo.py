@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from ..cine import Segmentation
+from ..weights import WeightsCard
 
 STATUS, CONFIDENCE, CHECKSUM = NAMES = ("CardiacSeg.Status", "CardiacSeg.Confidence", "CardiacSeg.Checksum")
-LAST_RUN = "CardiacSeg.LastRun"
+LAST_RUN, WEIGHTS = OF_RUNS = ("CardiacSeg.LastRun", "CardiacSeg.Weights")
 
 
 def texts_of(status: np.ndarray, confidence: np.ndarray, labels: np.ndarray) -> dict[str, str]:
@@ -45,6 +47,16 @@ def pack_run(annotation: Segmentation, method: str, checksums: list[list[str]]) 
     packed = base64.b64encode(zlib.compress(masks.tobytes())).decode("ascii")
     entry = {"method": method, "status": annotation.status.tolist(), "masks": packed, "checksums": checksums}
     return json.dumps(entry)
+
+
+def pack_weights(cards: tuple[WeightsCard, ...]) -> str:
+    """Cards as text, without the places of their files."""
+    return json.dumps([asdict(replace(card, path=None)) for card in cards])
+
+
+def read_weights(text: str | None) -> tuple[WeightsCard, ...]:
+    """The cards that were packed."""
+    return tuple(WeightsCard(**(entry | {"data": tuple(entry["data"])})) for entry in json.loads(text or "[]"))
 
 
 def read_run(text: str) -> dict:

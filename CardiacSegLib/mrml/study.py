@@ -20,15 +20,18 @@ import vtk
 from ..anatomy import STRUCTURES, Structure
 from ..cine import Cine, Patient, Segmentation, SlicePrediction, Status
 from ..errors import CardiacSegError
+from ..weights import WeightsCard
 from . import memo
 from .cines import browser_of, patient_of, set_patient
 from .labels import BINARY, add_segments, read_labels, set_reference_grid, structures_of, write_labels
 from .segments import Segments
 
 Place = tuple[int, int]
+Snapshot = tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str | None]]
 
 _IMAGE = "CardiacSeg.image"
 _PHASES = {"ed": "CardiacSeg.ED", "es": "CardiacSeg.ES"}
+_INSERTION = "CardiacSeg.InsertionDegrees"
 _BEFORE_SLICER = 100.0
 """Priority of the guard's observer: the sequences logic observes browsers with 0."""
 
@@ -130,6 +133,15 @@ class Study:
         self.version += 1
 
     @property
+    def weights(self) -> tuple[WeightsCard, ...]:
+        """The cards of the weights that found the slices: of the last whole run, then of what was found since."""
+        return memo.read_weights(self.masks.GetAttribute(memo.WEIGHTS))
+
+    @weights.setter
+    def weights(self, cards: tuple[WeightsCard, ...]) -> None:
+        self.masks.SetAttribute(memo.WEIGHTS, memo.pack_weights(cards))
+
+    @property
     def last_method(self) -> str:
         """The method of the last complete run; empty before the first."""
         text = self.masks.GetAttribute(memo.LAST_RUN)
@@ -160,16 +172,25 @@ class Study:
         self.masks.SetAttribute(_PHASES[name], None if frame is None else str(frame))
 
     @property
+    def insertion_deg(self) -> float | None:
+        """The anterior RV insertion that the user fixed, as in measures.aha.SegmentTable, or None."""
+        text = self.masks.GetAttribute(_INSERTION)
+        return float(text) if text else None
+
+    @property
     def facts(self) -> tuple[float | None, ...]:
-        """What a person tells the measures: frames of ED and ES, height in cm, weight in kg; None where not told."""
+        """What a person tells the measures: frames of ED and ES, height in cm, weight in kg, insertion_deg; None where
+        not told.
+        """
         patient = self.patient
-        return self.phase("ed"), self.phase("es"), patient.height_cm, patient.weight_kg
+        return self.phase("ed"), self.phase("es"), patient.height_cm, patient.weight_kg, self.insertion_deg
 
     @facts.setter
     def facts(self, facts: tuple[float | None, ...]) -> None:
-        ed, es, height, weight = facts
+        ed, es, height, weight, insertion = facts
         self.set_phase("ed", ed)
         self.set_phase("es", es)
+        self.masks.SetAttribute(_INSERTION, None if insertion is None else f"{insertion:g}")
         self.patient = dataclasses.replace(self.patient, height_cm=height, weight_kg=weight)
 
     # What a person does
@@ -225,21 +246,22 @@ class Study:
 
     # Going back
 
-    def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, str | None]:
+    def snapshot(self) -> Snapshot:
         """All masks and what is known of them, for `restore`."""
         self.notice_edits()
-        last_run = self.masks.GetAttribute(memo.LAST_RUN)
-        return self._labels.copy(), self._status.copy(), self._confidence.copy(), last_run
+        runs = {name: self.masks.GetAttribute(name) for name in memo.OF_RUNS}
+        return self._labels.copy(), self._status.copy(), self._confidence.copy(), runs
 
-    def restore(self, snapshot: tuple[np.ndarray, np.ndarray, np.ndarray, str | None]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Put back everything as it was when the snapshot was taken."""
         self.notice_edits()
-        labels, status, confidence, last_run = snapshot
+        labels, status, confidence, runs = snapshot
         for frame in range(len(labels)):
             slices = np.flatnonzero((labels[frame] != self._labels[frame]).any(axis=(1, 2)))
             self._status[frame], self._confidence[frame] = status[frame], confidence[frame]
             self._put(frame, {int(z): labels[frame, z] for z in slices}, {}, {})
-        self.masks.SetAttribute(memo.LAST_RUN, last_run)
+        for name, text in runs.items():
+            self.masks.SetAttribute(name, text)
         self.version += 1
 
     def close(self) -> None:

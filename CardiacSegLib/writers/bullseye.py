@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -13,14 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_PANELS = (
+PANELS = (
     ("ed_mm", "Thickness at ED (mm)", (4, 16), "{:.1f}"),
     ("es_mm", "Thickness at ES (mm)", (4, 16), "{:.1f}"),
     ("thickening_percent", "Thickening (%)", (0, 100), "{:.0f}"),
 )
 """Key, title, ends of the color scale (the same in every study, so that pictures can be compared), number format."""
-_RINGS = {6: (0.74, 1.0), 12: (0.48, 0.74), 16: (0.22, 0.48), 17: (0.0, 0.22)}  # last segment: inner, outer radius
+RINGS = {6: (0.74, 1.0), 12: (0.48, 0.74), 16: (0.22, 0.48), 17: (0.0, 0.22)}  # last segment: inner, outer radius
 _BELOW, _NOTHING, _LINE = "#f4a582", "#ffffff", "#3c3c3c"
+_SCALE = ("#ffffd9", "#edf8b1", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#253494", "#081d58")
+"""ColorBrewer's YlGnBu: light to dark, so that it survives a black-and-white printer."""
 _SIDES = ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral"))
 
 
@@ -39,7 +43,7 @@ def write_bullseye(path: str | Path, rows: Sequence[Mapping[str, object]], model
     FigureCanvasAgg(figure)
     shown = [row for row in rows if row["number"] <= model]
     gaps = False
-    for axes, (key, title, scale, style) in zip(figure.subplots(1, 3), _PANELS, strict=True):
+    for axes, (key, title, scale, style) in zip(figure.subplots(1, 3), PANELS, strict=True):
         _draw(axes, {row["number"]: row[key] for row in shown}, scale, style)
         axes.set_title(title, fontsize=12, pad=8)
         gaps |= any(row[key] is None for row in shown)
@@ -51,18 +55,41 @@ def write_bullseye(path: str | Path, rows: Sequence[Mapping[str, object]], model
         figure.savefig(temporary, format="png")
 
 
-def _colors(scale: tuple[float, float]) -> Colormap:
-    """Light to dark, so that it survives a black-and-white printer; where the scale starts at 0, orange below it."""
-    import matplotlib
+def color_of(value: float | None, scale: tuple[float, float]) -> tuple[float, float, float]:
+    """The color (RGB, 0..1) of a value: white for None, that of the scale's end beyond it, orange below 0 %."""
+    if value is None:
+        return _rgb(_NOTHING)
+    if value < scale[0] == 0:
+        return _rgb(_BELOW)
+    place = np.clip((value - scale[0]) / (scale[1] - scale[0]), 0, 1) * (len(_SCALE) - 1)
+    stops = np.array([_rgb(stop) for stop in _SCALE]).T
+    red, green, blue = (float(np.interp(place, np.arange(len(_SCALE)), part)) for part in stops)
+    return red, green, blue
 
-    colors = matplotlib.colormaps["YlGnBu"]
+
+def ink_on(color: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Black or white, whichever can be read on the color."""
+    red, green, blue = color
+    return (0.0,) * 3 if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else (1.0,) * 3
+
+
+def _rgb(color: str) -> tuple[float, float, float]:
+    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    return red, green, blue
+
+
+def _colors(scale: tuple[float, float]) -> Colormap:
+    """The scale for its bar."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list("thickness", _SCALE)
     return colors.with_extremes(under=_BELOW) if scale[0] == 0 else colors
 
 
-def _place(number: int) -> tuple[float, float, float, float]:
+def sector(number: int) -> tuple[float, float, float, float]:
     """Inner and outer radius, and first and last angle in degrees, of a segment; anterior is on top."""
-    last = next(end for end in _RINGS if number <= end)
-    inner, outer = _RINGS[last]
+    last = next(end for end in RINGS if number <= end)
+    inner, outer = RINGS[last]
     if last == 17:
         return inner, outer, 0.0, 360.0
     width, index = (90, number - 13) if last == 16 else (60, (number - 1) % 6)
@@ -74,20 +101,18 @@ def _draw(axes: Axes, values: Mapping[int, float | None], scale: tuple[float, fl
     """One bullseye."""
     import math
 
-    from matplotlib.colors import Normalize
     from matplotlib.patches import Wedge
 
-    colors, normal = _colors(scale), Normalize(*scale)
     for number, value in values.items():
-        inner, outer, first, last = _place(number)
-        color = _NOTHING if value is None else colors(normal(value))
+        inner, outer, first, last = sector(number)
+        color = color_of(value, scale)
         axes.add_patch(
             Wedge((0, 0), outer, first, last, width=outer - inner, facecolor=color, edgecolor=_LINE, linewidth=0.9,
                   hatch="////" if value is None else None)
         )  # fmt: skip
         middle, radius = math.radians((first + last) / 2), 0.0 if number == 17 else (inner + outer) / 2
         x, y = radius * math.cos(middle), radius * math.sin(middle)
-        ink = "black" if value is None or _luminance(color) > 0.45 else "white"
+        ink = ink_on(color)
         if value is not None:
             axes.text(
                 x,
@@ -108,14 +133,6 @@ def _draw(axes: Axes, values: Mapping[int, float | None], scale: tuple[float, fl
                   rotation={180: 90, 0: -90}.get(degrees, 0), color=_LINE)  # fmt: skip
     axes.set(xlim=(-1.15, 1.15), ylim=(-1.12, 1.12), aspect="equal")
     axes.axis("off")
-
-
-def _luminance(color: Sequence[float] | str) -> float:
-    """0 black to 1 white."""
-    from matplotlib.colors import to_rgb
-
-    red, green, blue = to_rgb(color)
-    return 0.3 * red + 0.59 * green + 0.11 * blue
 
 
 def _draw_scale(figure: Figure, axes: Axes, scale: tuple[float, float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,22 +51,23 @@ class DicomSource:
         return self.images(0)[0]
 
 
-def read_source(path: str | Path, cine: Cine) -> DicomSource:
-    """Find the images that the cine came from in a folder or zip of DICOM files, by their SOP Instance UIDs.
+def read_source(source: str | Path | Sequence[Path], cine: Cine) -> DicomSource:
+    """Find the images that the cine came from in a folder, a zip or a list of DICOM files, by their SOP Instance UIDs.
 
     Attributes that DICOM wants to be there are added empty, and dates and times that are none are emptied, since
     anonymised files often break these rules. Raises CardiacSegError if the cine did not come from DICOM, an image is
     missing, or does not say where it lies.
     """
-    path = Path(path)
+    paths = [Path(source)] if isinstance(source, str | Path) else list(source)
     wanted = {uid for row in cine.sources for uid in row if uid}
     if not wanted:
         raise CardiacSegError(
             f"{cine.name} was not read from DICOM, and a DICOM object must name the images that it describes; "
             "load the DICOM files of this cine and segment those."
         )
+    path = paths[0] if len(paths) == 1 else paths[0].parent
     with opening(path), quiet():
-        found = _find(path, wanted)
+        found = _find(paths, wanted)
         if len(found) < len(wanted):
             raise CardiacSegError(
                 f"{path} lacks {len(wanted) - len(found)} of the {len(wanted)} images that {cine.name} came from; "
@@ -95,19 +96,20 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _find(path: Path, wanted: set[str]) -> dict[str, Dataset]:
+def _find(paths: Sequence[Path], wanted: set[str]) -> dict[str, Dataset]:
     """SOP Instance UID -> header; what is no DICOM file is passed over."""
     import pydicom
 
     found = {}
-    with members(path) as files:
-        for file in files:
-            try:
-                uid = pydicom.dcmread(file.stream(), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-                if uid.get("SOPInstanceUID") in wanted:
-                    found[str(uid.SOPInstanceUID)] = pydicom.dcmread(file.stream(), stop_before_pixels=True)
-            except Exception:  # a file that is no DICOM can fail anywhere in the parser, and is none that is wanted
-                continue
+    for path in paths:
+        with members(path) as files:
+            for file in files:
+                try:
+                    uid = pydicom.dcmread(file.stream(), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+                    if uid.get("SOPInstanceUID") in wanted:
+                        found[str(uid.SOPInstanceUID)] = pydicom.dcmread(file.stream(), stop_before_pixels=True)
+                except Exception:  # a file that is no DICOM can fail anywhere in the parser, and is none that is wanted
+                    continue
     return found
 
 

@@ -189,14 +189,15 @@ def _origin(data: Mapping) -> Pairs:
     pairs = [("Slices", f"{made}; {count['empty']} not segmented")]
     if card is None and count["predicted"]:
         pairs.append(("Method", "not recorded: the masks were read from a file"))
-    if card is not None:
-        pairs += [
-            ("Method", METHODS.get(card["method"], card["method"])),
-            ("Weights", card["name"]),
-            ("SHA-256 of the weights", card["sha256"]),
-            ("Trained on", "; ".join(card["data"])),
-            ("Licence of the weights", card["licence"]),
-        ]
+    for which, one in (("", card), *(("further ", more) for more in data["more_weights"])):
+        if one is not None:
+            pairs += [
+                (f"{which}method".capitalize(), METHODS.get(one["method"], one["method"])),
+                (f"{which}weights".capitalize(), one["name"]),
+                (f"SHA-256 of the {which}weights", one["sha256"]),
+                ("Trained on", "; ".join(one["data"])),
+                (f"Licence of the {which}weights", one["licence"]),
+            ]
     return [*pairs, ("Software", f"{data['software']['name']} {data['software']['version']}")]
 
 
@@ -207,7 +208,7 @@ def _conventions(data: Mapping) -> list[str]:
         slices = rules[f"lv_slices_{phase}"]
         if slices:
             lines.append(f"At {phase.upper()} the LV is in the slices {', '.join(map(str, slices))}.")
-    base = "first" if rules["base_is_slice_0"] else "last"
     if rules["long_axis"]:
         return [*lines, "Frames are counted from zero."]
+    base = "first" if rules["base_is_slice_0"] else "last"
     return [*lines, f"Frames and slices are counted from zero; the base is the {base} slice."]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,15 +85,17 @@ def report_data(
     study: Mapping[str, object],
     cine: Cine,
     segmentation: Segmentation,
-    weights: WeightsCard | None = None,
+    weights: WeightsCard | Sequence[WeightsCard] | None = None,
     header: Dataset | None = None,
     with_patient: bool = True,
 ) -> dict[str, object]:
     """Everything that a report shows, as strict JSON: the measures of the study, then how they came about.
 
-    study: as StudyMeasures.to_dict. weights: what predicted slices, None where that is not known. header: of one DICOM
-    image of the cine. with_patient: False leaves out what may identify the patient, the names of files too.
+    study: as StudyMeasures.to_dict. weights: what predicted slices, those of the last whole run first, None where that
+    is not known. header: of one DICOM image of the cine. with_patient: False leaves out what may identify the patient,
+    the names of files too.
     """
+    cards = (weights,) if isinstance(weights, WeightsCard) else tuple(weights or ())
     remarks = list(cine.remarks)
     if not with_patient:
         remarks = [remark.replace(cine.name, "The cine") for remark in remarks]
@@ -115,7 +117,8 @@ def report_data(
         "masks": _masks(segmentation),
         "pictures": _pictures(study, segmentation),
         "software": {"name": "CardiacSeg", "version": __version__, "use": RESEARCH_USE},
-        "weights": _weights(weights),
+        "weights": _weights(cards[0]) if cards else None,
+        "more_weights": [_weights(card) for card in cards[1:]],
         "created": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
     }
 
@@ -127,9 +130,7 @@ def _masks(segmentation: Segmentation) -> dict[str, object]:
     return {"count": counts, "total": int(segmentation.status.size), "status": lines}
 
 
-def _weights(card: WeightsCard | None) -> dict[str, object] | None:
-    if card is None:
-        return None
+def _weights(card: WeightsCard) -> dict[str, object]:
     return {
         "name": card.name, "method": card.network, "sha256": card.sha256, "licence": card.licence,
         "data": list(card.data),
