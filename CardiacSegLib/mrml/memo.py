@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from ..cine import Segmentation
+from ..cine import Segmentation, Status
 from ..weights import WeightsCard
 
 STATUS, CONFIDENCE, CHECKSUM = NAMES = ("CardiacSeg.Status", "CardiacSeg.Confidence", "CardiacSeg.Checksum")
@@ -34,6 +34,16 @@ def read_texts(texts: dict[str, str | None], labels: np.ndarray) -> tuple[np.nda
     sums = (texts[CHECKSUM] or f"{empty} " * count).split()
     same = np.array([checksum(mask) == known for mask, known in zip(labels, sums, strict=True)])
     return status, confidence, same
+
+
+def readable(texts: dict[str, str | None], slices: int) -> bool:
+    """Whether these are texts of a frame with so many slices; all of them may be missing."""
+    kinds = {STATUS: lambda text: Status(int(text)), CONFIDENCE: float, CHECKSUM: lambda text: int(text, 16)}
+    try:
+        parts = {name: [kinds[name](part) for part in text.split()] for name, text in texts.items() if text}
+    except ValueError:
+        return False
+    return all(len(part) == slices for part in parts.values()) and len(parts) in (0, len(NAMES))
 
 
 def checksum(mask: np.ndarray) -> str:
@@ -61,7 +71,7 @@ def read_weights(text: str | None) -> tuple[WeightsCard, ...]:
 
 def read_run(text: str) -> dict:
     """What was packed, as it stands: method, status, masks, checksums."""
-    return {"method": "cstm", "checksums": None} | json.loads(text)
+    return json.loads(text)
 
 
 def unpack_run(text: str | None, now: Segmentation) -> Segmentation | None:

@@ -19,11 +19,11 @@ import vtk
 
 from ..anatomy import STRUCTURES, Structure
 from ..cine import Cine, Patient, Segmentation, SlicePrediction, Status
-from ..errors import CardiacSegError
 from ..weights import WeightsCard
 from . import memo
 from .cines import browser_of, patient_of, set_patient
-from .labels import BINARY, add_segments, read_labels, set_reference_grid, structures_of, write_labels
+from .labels import read_labels, structures_of, write_labels
+from .scenes import make_masks, take_over, unfinished
 from .segments import Segments
 
 Place = tuple[int, int]
@@ -39,9 +39,9 @@ _BEFORE_SLICER = 100.0
 class Study:
     """Masks and status of one cine in a scene; made by `open_study`, to be closed when it is no longer shown.
 
-    version: grows with every change of masks or status. on_edit: called after the masks or segments of the shown frame
-    changed by other hands; it should soon lead to `notice_edits`. on_step: called when another frame is shown. Labels
-    and status that this class hands out are copies.
+    version: grows with every change of masks or status. remarks: what was missing or mended in a saved scene. on_edit:
+    called after the masks or segments of the shown frame changed by other hands; it should soon lead to `notice_edits`.
+    on_step: called when another frame is shown. Labels and status that this class hands out are copies.
     """
 
     def __init__(self, cine: Cine, image: slicer.vtkMRMLSequenceNode, masks: slicer.vtkMRMLSequenceNode) -> None:
@@ -50,7 +50,7 @@ class Study:
         self.segmentation = self.browser.GetProxyNode(masks)
         self.on_edit: Callable[[], None] | None = None
         self.on_step: Callable[[], None] | None = None
-        self.version = 0
+        self.version, self.remarks = 0, ()
         self._writing = False
         self._edited: set[int] = set()
         self._shown = self.frame
@@ -379,18 +379,18 @@ def status_after_edit(status: Status, drawn: bool) -> Status:
 def open_study(cine: Cine, image: slicer.vtkMRMLSequenceNode, structures: tuple[Structure, ...] = STRUCTURES) -> Study:
     """The study of an image sequence, as it was saved with the scene or new with empty masks.
 
-    cine: what `scene_to_cine` read from it. Raises CardiacSegError if saved masks do not fit the image.
+    cine: what `scene_to_cine` read from it. Raises CardiacSegError, and changes nothing, if saved masks do not fit the
+    image or are of a newer version.
     """
-    masks = _saved_masks(image)
+    masks, remarks = _saved_masks(image), ()
     if masks is None:
         masks = _new_masks(image, structures)
-    if masks.GetNumberOfDataNodes() != cine.shape[0]:
-        raise CardiacSegError(
-            f"{masks.GetName()} has {masks.GetNumberOfDataNodes()} frames and {cine.name} {cine.shape[0]}; "
-            "delete these masks, or load the cine that they were made on."
-        )
+    else:
+        remarks = take_over(image, browser_of(image.GetScene(), image).GetProxyNode(image), masks)
     _attach(image, masks)
-    return Study(cine, image, masks)
+    study = Study(cine, image, masks)
+    study.remarks = (*remarks, *unfinished(study.status))
+    return study
 
 
 def image_of(masks: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode | None:
@@ -415,12 +415,7 @@ def _new_masks(image: slicer.vtkMRMLSequenceNode, structures: tuple[Structure, .
     masks.SetIndexUnit(image.GetIndexUnit())
     masks.SetIndexType(image.GetIndexType())
     masks.SetNodeReferenceID(_IMAGE, image.GetID())
-    empty = slicer.vtkMRMLSegmentationNode()
-    empty.GetSegmentation().SetSourceRepresentationName(BINARY)
-    set_reference_grid(empty.GetSegmentation(), browser_of(scene, image).GetProxyNode(image))
-    add_segments(empty.GetSegmentation(), structures)
-    for frame in range(image.GetNumberOfDataNodes()):
-        masks.SetDataNodeAtValue(empty, image.GetNthIndexValue(frame))
+    make_masks(image, browser_of(scene, image).GetProxyNode(image), masks, structures)
     return masks
 
 
