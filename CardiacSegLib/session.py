@@ -21,7 +21,8 @@ from .controls import Control, Situation, controls
 from .corrections import memory_for
 from .errors import CardiacSegError
 from .measures import Measures, measure
-from .measures.aha import SegmentTable, segment_labels, segment_wall
+from .measures.aha import SegmentTable, segment_labels
+from .measures.study import study_segments
 from .measures.wall import Memo, measure_slice
 from .outputs import PAGE, Output, write_study_report
 from .review import review_order
@@ -229,14 +230,12 @@ class Session:
 
         Slices whose masks are as they were are not measured again.
         """
-        segmentation, ed, es = self.study.read(), measures.ed_frame, measures.es_frame
-        if measures.lv_edv_ml is None:
-            ed = es = None
-        for frame in {ed, es} - {None}:
+        segmentation = self.study.read()
+        for frame in {measures.ed_frame, measures.es_frame} - {None}:
             for z in range(segmentation.labels.shape[1]):
                 measure_slice(segmentation, frame, z, self._walls)
                 yield None
-        yield segment_wall(segmentation, ed, es, self.study.insertion_deg, self._walls)
+        yield study_segments(segmentation, measures, self.study.insertion_deg, self._walls)
 
     def segment_map(self, table: SegmentTable, frame: int) -> np.ndarray:
         """The numbers of the AHA segments in a frame, (Z, Y, X) uint8."""

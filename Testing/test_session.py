@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,12 @@ from CardiacSegLib.choices import Choices
 from CardiacSegLib.cine import Segmentation, SlicePrediction, Status
 from CardiacSegLib.controls import Situation, controls
 from CardiacSegLib.errors import CardiacSegError
-from CardiacSegLib.measures import measure
+from CardiacSegLib.measures import measure, wall
+from CardiacSegLib.measures.aha import SegmentTable, segment_labels
+from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import Phantom
 from CardiacSegLib.session import Session
+from CardiacSegLib.weights import WeightsCard
 
 State = Enum("State", "RUNNING DONE CANCELLED FAILED")
 
@@ -363,3 +368,105 @@ def test_a_correction_or_an_empty_slice_enables_propagating(session: Session) ->
 
 def test_texts_are_translated() -> None:
     assert controls(Situation(), str.upper)["segment"].text == "SEGMENT"
+
+
+def test_what_a_propagated_correction_changed_is_told_in_ml_with_its_frame(session: Session, heart, engines) -> None:
+    segment(session)
+    known = engines[CHOICE]
+    known.truth = Segmentation(heart.truth.labels.copy(), heart.truth.status, heart.truth.affine)
+    known.truth.labels[4, 1, :3, :5] = 1
+    known.truth.labels[2, 1, :1, :5] = 1
+    session.study.set_slice(3, 2, heart.truth.labels[2, 2], Status.CORRECTED)
+    session.propagate(*CHOICE[1:], start=(3, 2))
+    finish(session)
+    ml = 15 * heart.cine.voxel_ml
+    ef = session.results().measures.lv_ef_percent
+    assert session.log[-1] == (
+        f"Done: 22 slices found, 2 changed in 2 frames; LV volume by up to {ml:.1f} ml (frame 4); EF {ef:.1f} %."
+    )
+
+
+def test_a_whole_frame_is_accepted_and_a_persons_slices_stay_what_they_are(session: Session) -> None:
+    segment(session)
+    session.study.set_slice(0, 3, np.zeros((64, 64), np.uint8), Status.CORRECTED)
+    assert session.controls((0, 1))["acceptFrame"].enabled
+    session.accept_frame(0)
+    assert session.study.status[0].tolist() == [Status.REVIEWED, Status.ANNOTATED, Status.REVIEWED, Status.CORRECTED]
+    assert (session.study.status[1:] == Status.PREDICTED).all()
+    control = session.controls((0, 1))["acceptFrame"]
+    assert (control.enabled, control.tooltip) == (False, "No slice of this frame waits to be reviewed.")
+
+
+def table_of(session: Session) -> SegmentTable:
+    return list(session.segments(session.results().measures))[-1]
+
+
+def test_the_segments_are_those_of_the_report(session: Session, heart: Phantom) -> None:
+    segment(session)
+    session.study.facts = (None, 2, None, None, 30.0)
+    cine = session.study.cine
+    expected = measure_study(session.study.read(), None, cine.times, None, 2, 30.0).segments
+    table = table_of(session)
+    assert table == expected
+    assert session.output(None).measured().segments == expected
+    assert table.insertion_from == "given"
+
+
+def test_only_slices_that_were_edited_are_measured_again(session: Session, monkeypatch) -> None:
+    segment(session)
+    table_of(session)
+    measured = []
+    original = wall._measure_slice
+    monkeypatch.setattr(wall, "_measure_slice", lambda *a: measured.append(a) or original(*a))
+    table_of(session)
+    assert measured == []
+    ed = session.results().measures.ed_frame
+    mask = session.study.read().labels[ed, 2]
+    session.study.set_slice(ed, 2, np.roll(mask, 1, axis=0), Status.CORRECTED)
+    again = table_of(session)
+    assert len(measured) == 1
+    assert again == measure_study(session.study.read(), None, session.study.cine.times).segments
+
+
+def test_the_numbers_of_the_segment_map_are_those_of_the_shown_frame(session: Session) -> None:
+    segment(session)
+    table = table_of(session)
+    everything = segment_labels(session.study.read(), table)
+    assert everything[3].any()
+    assert (session.segment_map(table, 3) == everything[3]).all()
+
+
+def test_the_weights_of_all_that_was_found_are_known_and_a_whole_run_forgets_the_others(
+    session: Session, monkeypatch
+) -> None:
+    cards = {name: WeightsCard(name, "cstm", "small", ("ACDC",), "CC0", "train", 1) for name in ("small", "other")}
+    monkeypatch.setattr("CardiacSegLib.session.find_weights", lambda name, network: cards[name])
+    segment(session)
+    assert session.study.weights == (cards["small"],)
+    session.study.set_slice(3, 2, np.zeros((64, 64), np.uint8), Status.CORRECTED)
+    session.propagate("other", "auto", start=(3, 2))
+    finish(session)
+    assert session.study.weights == (cards["small"], cards["other"])
+    session.undo()
+    assert session.study.weights == (cards["small"],)
+    session.segment("cstm", "other", "auto", start=(0, 0))
+    finish(session)
+    assert session.study.weights == (cards["other"],)
+
+
+def test_without_its_files_a_dicom_cine_is_written_as_one_that_is_none(session: Session, heart: Phantom) -> None:
+    rows = tuple(tuple(f"1.2.{t}.{z}" for z in range(4)) for t in range(6))
+    session.study.cine = replace(session.study.cine, sources=rows)
+    assert session.output(Path("somewhere")).cine.sources == rows
+    assert session.output(None).cine.sources == ()
+
+
+def test_the_dicom_box_tells_why_it_cannot_be_ticked(session: Session) -> None:
+    segment(session)
+    control = session.controls((0, 0))["dicom"]
+    assert not control.enabled
+    assert "not read from DICOM" in control.tooltip
+    rows = tuple(tuple(f"1.2.{t}.{z}" for z in range(4)) for t in range(6))
+    session.study.cine = replace(session.study.cine, sources=rows)
+    assert session.controls((0, 0), missing_dicom="No package.")["dicom"].tooltip == "No package."
+    assert session.controls((0, 0))["dicom"].enabled

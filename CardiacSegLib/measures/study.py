@@ -14,7 +14,8 @@ from .area_length import FORMULAS
 from .curves import VentricleCurve, known_curves, ventricle_curve
 from .norms import compare_with_norms
 from .smoothness import label_change, surface_motion
-from .volumes import AREA_LENGTH, Measures, counted_frames, measure
+from .volumes import AREA_LENGTH, DISCS, Measures, counted_frames, measure
+from .wall import Memo
 
 _MID = range(7, 13)
 
@@ -88,9 +89,18 @@ def measure_study(
         ventricle_curve(volumes.get(names.get(one.value), unknown), times, ed, es, patient.heart_rate_bpm)
         for one in (LV, RV)
     )
-    segments = segment_wall(segmentation, ed, es, insertion_deg)
+    segments = study_segments(segmentation, measures, insertion_deg)
     conventions, smoothness = _conventions(segmentation, ed, es), _smoothness(segmentation)
     return StudyMeasures(measures, volumes, times, lv, rv, segments, conventions, smoothness, patient.sex, age_years)
+
+
+def study_segments(
+    segmentation: Segmentation, measures: Measures, insertion_deg: float | None = None, memo: Memo | None = None
+) -> SegmentTable:
+    """The AHA segments at the ED and ES of the measures; none of a long-axis slice. memo: as in measure_wall."""
+    if measures.volume_method in (None, DISCS):
+        return segment_wall(segmentation, measures.ed_frame, measures.es_frame, insertion_deg, memo)
+    return replace(segment_wall(segmentation, None), remarks=("Segments need a stack of short-axis slices.",))
 
 
 def _long_axis_study(
@@ -104,7 +114,7 @@ def _long_axis_study(
 ) -> StudyMeasures:
     """What one long-axis slice tells: lengths, and volumes by area and length; no rates, walls and segments."""
     rates = VentricleCurve(missing="Rates need a stack of slices.")
-    segments = replace(segment_wall(segmentation, None), remarks=("Segments need a stack of short-axis slices.",))
+    segments = study_segments(segmentation, measures)
     views = "two long-axis views" if two_views else "one long-axis view"
     conventions = {
         "papillary_muscles": "Papillary muscles and trabeculae belong to the cavity.",

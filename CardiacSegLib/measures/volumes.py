@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 """Raised when a key of Measures.to_dict is renamed, removed or gets another meaning."""
 MYOCARDIUM_G_PER_ML = 1.05
 BSA_FORMULA = "Mosteller"
+DISCS = "discs"
 AREA_LENGTH = "LV area-length"
 """The name of the LV's curve where its volumes are by area and length; no other structure has any then."""
 
@@ -139,7 +140,7 @@ def measure(
     }
     wall = _volume(curves.get(MYO.value), ed)
     if any(curve.any() for curve in curves.values()):
-        values["volume_method"] = "discs"
+        values["volume_method"] = DISCS
     values["lv_mass_g"] = None if wall is None else wall * MYOCARDIUM_G_PER_ML
     return Measures(**values, **_patient_values(values, patient or Patient()))
 
