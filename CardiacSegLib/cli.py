@@ -15,7 +15,7 @@ import typer
 
 from . import __version__
 from .anatomy import LABEL_MAPS
-from .cli_cohort import agreement
+from .cli_cohort import ResumeOption, agreement, measure_many, segment_many
 from .cli_study import export, report
 from .errors import CardiacSegError
 from .temporary import sweep
@@ -127,12 +127,17 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 
 @command
 def propagate(
+    context: typer.Context,
     cine: Annotated[
-        Path, typer.Argument(help="The cine: a 4D .nii.gz or .seq.nrrd, or a folder or zip of DICOM files.")
+        list[Path],
+        typer.Argument(help="The cine: a 4D .nii.gz or .seq.nrrd, or a folder or zip of DICOM files; or many."),
     ],
     annotation: Annotated[
-        Path,
-        typer.Option(help="The mask: 3D, of one frame; or 4D, of which only the annotated slices are not empty."),
+        list[Path],
+        typer.Option(
+            help="The mask: 3D, of one frame; or 4D, of which only the annotated slices are not empty. Once for each "
+            "cine, in the same order."
+        ),
     ],
     output: OutputOption,
     frame: Annotated[int, typer.Option(help="The frame that a 3D mask belongs to, counted from 0.")] = 0,
@@ -148,14 +153,25 @@ def propagate(
     weights: WeightsOption = None,
     device: DeviceOption = Device.auto,
     expert: ExpertOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Carry a few annotated slices over the whole cine.
 
     Writes segmentation.nii.gz (the cine's own grid; 1 LV, 2 myocardium, 3 RV),
     measures.json, volumes.csv, curve.png, overlay.gif and study.json, from which
     'cardiacseg report' and 'export' go on. Annotated slices come out exactly as they went in.
+    Of many cines it writes a folder for each, and one table, cohort.csv.
     """
     empty = _slices(annotated_slices)
+    if len(cine) != len(annotation):
+        raise CardiacSegError(
+            f"{len(cine)} cines and {len(annotation)} masks are given; give --annotation once for each cine, in the "
+            "same order."
+        )
+    if len(cine) > 1 or resume:
+        groups = [{"cine": path, "annotation": mask} for path, mask in zip(cine, annotation, strict=True)]
+        segment_many(context, groups, output, "cstm", weights, expert)
+        return
     from .atomic import complete_folder
     from .console import show_measures
     from .measures.study import measure_study
@@ -165,10 +181,10 @@ def propagate(
     from .writers.results import write_results
 
     with complete_folder(output) as folder:
-        images = _read(cine, series)
-        start = read_annotation(annotation, images, frame, label_map.value, empty)
+        images = _read(cine[0], series)
+        start = read_annotation(annotation[0], images, frame, label_map.value, empty)
         if start.fixed.all():
-            raise CardiacSegError(f"{annotation} annotates every slice; use 'cardiacseg measure' to measure it.")
+            raise CardiacSegError(f"{annotation[0]} annotates every slice; use 'cardiacseg measure' to measure it.")
         truth = read_annotation(expert, images, frame, label_map.value) if expert else None
         from .engines import load_engine  # only now, since it takes seconds that a mistake should not wait for
 
@@ -177,17 +193,19 @@ def propagate(
         study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, study, images, truth)
         card = find_weights(weights, "cstm")
-        write_record(folder, StudyFolder(images, segmentation, cine, card, series=series), output)
+        write_record(folder, StudyFolder(images, segmentation, cine[0], card, series=series), output)
     show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
 
 @command
 def segment(
+    context: typer.Context,
     cine: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="A cine as for propagate, or one frame: a 3D image; or one slice: a 2D image (.nii.gz, .nrrd)."
+            help="A cine as for propagate, or one frame: a 3D image; or one slice: a 2D image (.nii.gz, .nrrd); or "
+            "many of these."
         ),
     ],
     output: OutputOption,
@@ -197,11 +215,15 @@ def segment(
     device: DeviceOption = Device.auto,
     expert: ExpertOption = None,
     label_map: LabelMapOption = LabelMap.native,
+    resume: ResumeOption = False,
 ) -> None:
     """Find the structures in the whole cine without an annotation.
 
     Writes the same files as propagate. What it finds is to be checked by a person.
     """
+    if len(cine) > 1 or resume:
+        segment_many(context, [{"cine": path} for path in cine], output, engine.value, weights, expert)
+        return
     from .atomic import complete_folder
     from .cine import empty_segmentation
     from .console import show_measures
@@ -212,7 +234,7 @@ def segment(
     from .writers.results import write_results
 
     with complete_folder(output) as folder:
-        images = _read(cine, series)
+        images = _read(cine[0], series)
         truth = read_annotation(expert, images, label_map=label_map.value) if expert else None
         from .engines import load_engine  # only now, since it takes seconds that a mistake should not wait for
 
@@ -221,7 +243,7 @@ def segment(
         study = measure_study(segmentation, images.patient, images.times if images.times_known else None)
         write_results(folder, segmentation, study, images, truth)
         card = find_weights(weights, engine.value)
-        write_record(folder, StudyFolder(images, segmentation, cine, card, series=series), output)
+        write_record(folder, StudyFolder(images, segmentation, cine[0], card, series=series), output)
     show_measures(study.to_dict(), measure_study(truth).to_dict() if truth else None)
     typer.echo(f"Results: {output}")
 
@@ -292,6 +314,7 @@ def measure(
         ),
     ] = None,
     label_map: LabelMapOption = LabelMap.native,
+    resume: ResumeOption = False,
 ) -> None:
     """Measure volumes, ejection fraction, mass, wall and segments of given masks.
 
@@ -302,15 +325,13 @@ def measure(
     segmentation.nii.gz (native labels), overlay.gif and study.json. Of many masks
     it writes one table, cohort.csv, with a row for each.
     """
-    if len(segmentation) > 1 or (cine and len(cine) > 1):
-        from .cli_cohort import measure_many
-
+    if len(segmentation) > 1 or (cine and len(cine) > 1) or resume:
         if {ed, es, height_cm, weight_kg, sex, age_years, insertion_deg, second_view, series or None} != {None}:
             raise CardiacSegError(
                 "ED, ES, the insertion, the series, a second view and facts about a patient belong to one study; leave "
                 "them out with many masks."
             )
-        measure_many(segmentation, cine or (), output, label_map.value)
+        measure_many(segmentation, cine or (), output, label_map.value, resume)
         return
     from dataclasses import replace
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,15 @@ from .errors import CardiacSegError
 
 if TYPE_CHECKING:
     from .cine import Cine, Segmentation
+    from .cohort_run import Outcome, Study
 
-TABLE = "cohort.csv"
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Of many studies, skip those that were finished before with the same files, weights and options.",
+    ),
+]
 
 
 def read_masks(path: Path, cine: Path | None, label_map: str) -> tuple[Segmentation, Cine | None]:
@@ -25,54 +33,120 @@ def read_masks(path: Path, cine: Path | None, label_map: str) -> tuple[Segmentat
     return read_segmentation(path, label_map, images), images
 
 
-def measure_many(masks: Sequence[Path], cines: Sequence[Path], output: Path, label_map: str) -> None:
+def measure_many(masks: Sequence[Path], cines: Sequence[Path], output: Path, label_map: str, resume: bool) -> None:
     """Measure many studies into one table with a row for each.
 
     A study that cannot be measured gets a row that says why. Raises CardiacSegError after the table is written if there
     was one, and before if the number of cines is not that of the masks or none of the studies can be measured.
     """
-    from .atomic import complete_folder
-    from .console import studies_progress
-    from .measures.cohort import PROBLEM, STUDY
-    from .writers.tables import write_rows
+    from .cohort_run import studies, study_names
+    from .measures.cohort import cohort_row
+    from .measures.study import measure_study
 
     if cines and len(cines) != len(masks):
         raise CardiacSegError(
             f"{len(masks)} masks and {len(cines)} cines are given; give --cine once for each mask, in the same order."
         )
-    with complete_folder(output) as folder:
-        pairs = list(zip(study_names(masks), masks, cines or [None] * len(masks), strict=True))
-        rows = [_row(name, path, cine, label_map) for name, path, cine in studies_progress(pairs)]
-        measured = [row for row in rows if row[PROBLEM] is None]
-        if not measured:
-            raise CardiacSegError(f"None of the {len(rows)} studies could be measured; the first: {rows[0][PROBLEM]}")
-        write_rows(folder / TABLE, [dict.fromkeys(measured[0]) | row for row in rows])
-    typer.echo(f"Measured {len(measured)} studies: {output / TABLE}")
-    if len(measured) < len(rows):
-        failed = ", ".join(str(row[STUDY]) for row in rows if row[PROBLEM])
-        raise CardiacSegError(f"{failed} could not be measured; the column '{PROBLEM}' of {output / TABLE} says why.")
+
+    def work(study: Study) -> Outcome:
+        """The row of one study. It needs nothing but its paths, so that studies could be measured side by side."""
+        from .cohort_run import Outcome
+
+        try:
+            found, images = read_masks(study.paths[0], study.paths[1] if cines else None, label_map)
+        except CardiacSegError as error:
+            return Outcome({}, str(error), 1)
+        times = images.times if images and images.times_known else None
+        measured = measure_study(found, images.patient if images else None, times)
+        return Outcome(cohort_row(study.name, measured.to_dict()))
+
+    paths = zip(masks, cines, strict=True) if cines else zip(masks, strict=True)
+    _run(studies(study_names(masks), paths, ["measure", label_map]), output, work, resume, "measured")
 
 
-def _row(name: str, path: Path, cine: Path | None, label_map: str) -> dict[str, object]:
-    """The row of one study. It needs nothing but its arguments, so that studies could be measured side by side."""
-    from .measures.cohort import PROBLEM, STUDY, cohort_row
-    from .measures.study import measure_study
+def segment_many(
+    context: typer.Context,
+    groups: Sequence[dict[str, Path]],
+    output: Path,
+    network: str,
+    weights: str | None,
+    expert: Path | None,
+) -> None:
+    """Give the running command for each study alone, in a process of its own, into a folder of its own in `output`.
 
-    try:
-        masks, images = read_masks(path, cine, label_map)
-    except CardiacSegError as error:
-        return {STUDY: name, PROBLEM: str(error)}
-    times = images.times if images and images.times_known else None
-    return cohort_row(name, measure_study(masks, images.patient if images else None, times).to_dict()) | {PROBLEM: None}
+    groups: for each study what is its own, name of the parameter -> path, the cine first. What else the user gave is
+    given to all. Raises CardiacSegError at the end if a study failed, and at once if the weights are not there or an
+    expert's masks, which are of one study, are given.
+    """
+    from .cohort_run import folder_names, studies
+    from .weights import find_weights
+
+    if expert is not None:
+        raise CardiacSegError(f"{expert} belongs to one study; leave --expert out with many cines.")
+    own = {*groups[0], "output", "resume"}
+    common = _given(context, own)
+    part_of_result = _given(context, own | {"device", "weights"})
+    settings = [context.command.name, part_of_result, find_weights(weights, network).sha256]
+    many = studies(folder_names([group["cine"] for group in groups]), [tuple(g.values()) for g in groups], settings)
+    flags = [f"--{name.replace('_', '-')}" for name in list(groups[0])[1:]]
+
+    def work(study: Study) -> Outcome:
+        first, *others = map(str, study.paths)
+        others = [text for pair in zip(flags, others, strict=True) for text in pair]
+        return _alone(study.name, [str(context.command.name), first, *others, *common], output / study.name)
+
+    _run(many, output, work, context.params["resume"], "segmented", "study.json")
 
 
-def study_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each file: its own where all differ, else with its folder's, else its whole path."""
-    own = [path.name.split(".")[0] for path in paths]
-    for names in (own, [f"{path.absolute().parent.name}/{name}" for path, name in zip(paths, own, strict=True)]):
-        if max(Counter(names).values()) == 1:
-            return names
-    return [str(path) for path in paths]
+def _run(
+    many: Sequence[Study], output: Path, work: Callable[[Study], Outcome], resume: bool, verb: str, proof: str = ""
+) -> None:
+    """Work on all of them and tell how it went; CardiacSegError at the end if it did not go well with all."""
+    from .cohort_run import TABLE, run_studies
+    from .console import show_problems, studies_progress
+    from .measures.cohort import PROBLEM
+
+    outcomes = run_studies(studies_progress(many), output, work, resume, verb, proof)
+    skipped = [study.name for study, outcome in zip(many, outcomes, strict=True) if outcome.skipped]
+    failed = [(study.name, o.exit_code, o.problem) for study, o in zip(many, outcomes, strict=True) if o.problem]
+    if skipped:
+        typer.echo(f"note: finished before and skipped: {', '.join(skipped)}", err=True)
+    typer.echo(f"{verb.capitalize()} {len(many) - len(failed)} studies: {output / TABLE}")
+    if failed:
+        show_problems(failed)
+        names = ", ".join(name for name, _, _ in failed)
+        raise CardiacSegError(f"{names} could not be {verb}; the column '{PROBLEM}' of {output / TABLE} says why.")
+
+
+def _given(context: typer.Context, without: set[str]) -> list[str]:
+    """What the user gave besides these parameters, as it is written on a command line."""
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if parameter.name not in without and source is not None and source.name == "COMMANDLINE":
+            value = context.params[parameter.name]
+            given += [parameter.opts[0], str(getattr(value, "value", value))]
+    return given
+
+
+def _alone(name: str, arguments: Sequence[str], folder: Path) -> Outcome:
+    """The outcome of a command in a process of its own, which may die without harm to the others."""
+    import json
+
+    from .cohort_run import Outcome
+    from .measures.cohort import cohort_row
+
+    command = [sys.executable, "-m", "CardiacSegLib.cli", *arguments, "--output", str(folder)]
+    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    notes = [line for line in told.stderr.splitlines() if line.startswith("note: ")]
+    for note in notes:
+        typer.echo(f"note: {name}: {note.removeprefix('note: ')}", err=True)
+    if told.returncode:
+        last = (told.stderr.strip().splitlines() or [""])[-1].removeprefix("cardiacseg: ")
+        ended = f"The process was ended by the system (signal {-told.returncode}); give this study again by itself."
+        return Outcome({}, last if told.returncode > 0 and last else ended, told.returncode)
+    measures = json.loads((folder / "measures.json").read_text(encoding="utf-8"))
+    return Outcome(cohort_row(name, measures))
 
 
 def agreement(

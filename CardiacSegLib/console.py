@@ -45,7 +45,17 @@ def studies_progress(studies: Sequence[Item]) -> Iterator[Item]:
     """Pass the studies on, with a bar on a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield from progress.track(studies, description="Measuring")
+        yield from progress.track(studies, description="Studies")
+
+
+def show_problems(failed: Sequence[tuple[str, int, str]]) -> None:
+    """Show a row for every study that failed: name, exit code, what is wrong."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("Study", "Exit code", "Problem"):
+        table.add_column(title, overflow="fold")
+    for name, code, problem in failed:
+        table.add_row(escape(name), str(code), escape(problem))
+    _print(table)
 
 
 @contextmanager
