@@ -6,6 +6,7 @@ scene: the one that the panel works in. folder: for files.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from .choices import MEMORY
-from .cine import Status
+from .cine import SlicePrediction, Status
+from .dependencies import REPORT, missing_packages
+from .measures.study import measure_study
 from .phantom import Phantom, beating_heart
 from .temporary import private_folder
 
@@ -33,7 +36,10 @@ def run(panel: Any, scene: Any, process_events: Callable[[], None]) -> None:
             time.sleep(0.01)
 
     chosen = panel.memory()[0]
-    scenarios = (segment_correct_and_measure, automatic_then_memory, cancel_and_undo, save_and_load, close_during_a_run)
+    scenarios = (
+        segment_correct_and_measure, automatic_then_memory, cancel_and_undo, measure_and_report, save_and_load,
+        close_during_a_run,
+    )  # fmt: skip
     for scenario in scenarios:
         with private_folder() as folder:
             scene.Clear(False)
@@ -131,6 +137,39 @@ def cancel_and_undo(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
     after = study.read()
     assert (after.labels == before.labels).all()
     assert (after.status == before.status).all()
+
+
+def measure_and_report(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:
+    """Bullseye and curve show the library's numbers and follow an edit; frames are accepted; the rest is exported."""
+    heart = open_heart(panel, wait)
+    study, results = panel.session.study, panel.results
+    places = list(np.ndindex(*heart.truth.status.shape))
+    study.apply(SlicePrediction(*place, heart.truth.labels[place]) for place in places)
+    panel.showAll()
+    wait(lambda: not results.busy and not results.measuring)
+    expected = measure_study(study.read(), study.patient, study.cine.times).segments
+    assert results.table == expected
+    assert [field.value for field in results.bullseye.fields()] == [one.ed_mm for one in expected.segments[:16]]
+    assert set(results.curve.drawn().lines) == {"LV", "RV"}
+    panel.ui.segmentsCheckBox.click()
+    panel.goTo(3, 2)
+    panel.ui.segmentsCheckBox.click()
+    panel.ui.insertionSpin.setValue(10)
+    wait(lambda: results.table.insertion_from == "given")
+    panel.ui.acceptFrameButton.click()
+    assert (study.status[3] == Status.REVIEWED).all()
+    panel.ui.folderEdit.setCurrentPath(str(folder / "export"))
+    for box in (panel.ui.framesCheckBox, panel.ui.stlCheckBox):
+        box.setChecked(True)
+    wait(lambda: panel.ui.exportButton.enabled)
+    panel.ui.exportButton.click()
+    assert len(list((folder / "export").glob("*.seg.nrrd"))) == len(study.status)
+    assert len(list((folder / "export").glob("*.stl"))) == 3 * len(study.status)
+    if not missing_packages(REPORT):
+        panel.output.writeReport(str(folder / "report"))
+        data = json.loads((folder / "report" / "measures.json").read_text(encoding="utf-8"))
+        assert data["segments"]["insertion_deg"] == 10
+        assert data["masks"]["count"]["reviewed"] == len(study.status[0])
 
 
 def save_and_load(panel: Any, wait: Wait, scene: Any, folder: Path) -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from CardiacSegLib import dependencies
-from CardiacSegLib.dependencies import describe, ensure_packages, missing_packages
+from CardiacSegLib.dependencies import (
+    DICOM,
+    REPORT,
+    SEGMENT,
+    Purpose,
+    can_install_dicom,
+    describe,
+    ensure_packages,
+    missing_packages,
+    why_no_dicom,
+)
 from CardiacSegLib.errors import CardiacSegError
 
 
@@ -31,7 +42,7 @@ class Computer:
 
     def add(self, name: str) -> None:
         if self.works:
-            self.versions[name] = "9.0"
+            self.versions[name.split(">=")[0]] = "9.0"
 
     def installTorch(self, **options: object) -> None:  # noqa: N802 - the name of PyTorchUtilsLogic
         self.calls.append(("installTorch", options))
@@ -45,8 +56,9 @@ class Computer:
         self.calls.append(("pip_install", requirements))
         self.add(requirements)
 
-    def ensure(self, new_slicer: bool = True, torch_extension: bool = True) -> None:
-        ensure_packages(self.ask, self if torch_extension else None, self, self if new_slicer else None)
+    def ensure(self, new_slicer: bool = True, torch_extension: bool = True, purpose: Purpose = SEGMENT) -> None:
+        packaging = self if new_slicer else None
+        ensure_packages(self.ask, self if torch_extension else None, self, packaging, purpose)
 
 
 @pytest.fixture
@@ -57,7 +69,7 @@ def computer(monkeypatch: pytest.MonkeyPatch):
         made = Computer(dict(text.split("==") for text in versions), **options)
         monkeypatch.setattr(dependencies.importlib.metadata, "version", made.version)
         monkeypatch.setattr(dependencies.importlib.util, "find_spec", lambda name: name in made.versions or None)
-        for name in ("torch", "safetensors"):
+        for name in ("torch", "safetensors", "matplotlib", "jinja2", "reportlab", "highdicom"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         return made
 
@@ -164,3 +176,60 @@ def test_a_package_that_is_replaced_while_loaded_asks_for_a_restart(computer, mo
     with pytest.raises(CardiacSegError, match="torch was replaced by a newer version; restart Slicer"):
         old.ensure()
     assert missing_packages() == []
+
+
+SEGMENTING = ("torch==2.4", "safetensors==0.5")
+
+
+def test_segmenting_asks_for_nothing_that_only_reports_or_dicom_need(computer) -> None:
+    there = computer(*SEGMENTING)
+    there.ensure()
+    assert (there.asked, there.calls) == ([], [])
+    assert missing_packages(REPORT) == ["matplotlib", "jinja2", "reportlab"]
+    assert missing_packages(DICOM) == ["highdicom>=0.27"]
+
+
+def test_the_packages_of_the_report_are_named_with_their_sizes_and_installed_by_pip_without_pytorch(computer) -> None:
+    there = computer("jinja2==3.1")
+    there.versions["matplotlib"] = "3.9"
+    there.ensure(torch_extension=False, purpose=REPORT)
+    (question,) = there.asked
+    assert question.startswith("The report needs Python packages")
+    assert [line for line in question.splitlines() if line.startswith("- ")] == [
+        "- ReportLab, with what it needs a download of about 3 MB"
+    ]
+    assert [call[:2] for call in there.calls] == [("pip_ensure", ["reportlab"])]
+
+
+@pytest.mark.parametrize("purpose", [SEGMENT, REPORT, DICOM])
+def test_the_size_of_every_package_is_known(purpose: Purpose) -> None:
+    lines = [line for line in describe(list(purpose.requirements), purpose).splitlines() if line.startswith("- ")]
+    assert len(lines) == len(purpose.requirements)
+    assert all("a download of" in line for line in lines)
+
+
+def test_a_no_to_the_report_says_what_cannot_be_done(computer) -> None:
+    unwilling = computer(answer=False)
+    with pytest.raises(CardiacSegError, match=r"Without matplotlib, jinja2, reportlab no report can be made"):
+        unwilling.ensure(purpose=REPORT)
+    assert unwilling.calls == []
+
+
+def test_dicom_is_written_with_a_new_pydicom_only_which_is_never_replaced(computer) -> None:
+    computer("pydicom==2.4.4")
+    assert "needs pydicom 3" in why_no_dicom()
+    assert not can_install_dicom()
+    with_new = computer("pydicom==3.0.1")
+    assert "press Install for DICOM" in why_no_dicom()
+    assert can_install_dicom()
+    with_new.ensure(new_slicer=False, purpose=DICOM)
+    assert with_new.calls == [("pip_install", "highdicom>=0.27")]
+    assert why_no_dicom() == ""
+    assert not can_install_dicom()
+
+
+def test_what_the_panel_installs_is_what_the_library_names(computer) -> None:
+    project = (dependencies.REQUIREMENTS.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = dict(re.findall(r"^(cli|dicom) = \[(.*?)\]", project, re.MULTILINE))
+    assert {f'"{requirement}"' for requirement in REPORT.requirements} <= set(extras["cli"].split(", "))
+    assert [f'"{requirement}"' for requirement in DICOM.requirements] == [extras["dicom"]]
