@@ -24,13 +24,14 @@ for folder in (HERE, ROOT):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+from CardiacSegPanel.loading import CineSection  # noqa: E402
 from CardiacSegPanel.output import OutputSection  # noqa: E402
 from CardiacSegPanel.pictures import StatusStrip  # noqa: E402
 from CardiacSegPanel.results import ResultsSection  # noqa: E402
 
 from CardiacSegLib import choices, dependencies, mrml, selftest, strip, words  # noqa: E402
 from CardiacSegLib.errors import CardiacSegError  # noqa: E402
-from CardiacSegLib.readers import read_cine  # noqa: E402
+from CardiacSegLib.readers import is_dicom, read_study  # noqa: E402
 from CardiacSegLib.session import Session  # noqa: E402
 from CardiacSegLib.worker import WorkerEngine  # noqa: E402
 
@@ -39,7 +40,6 @@ SHORTCUTS = {
     "next": "Shift+N", "review": "Shift+A", "acceptFrame": "Shift+F", "copy": "Shift+C", "nothing": "Shift+E",
 }  # fmt: skip
 """With Shift: the Segment Editor and the slice views have taken the digits and most plain letters."""
-FILES = "NIfTI, NRRD, MetaImage, zip (*.nii *.nii.gz *.nrrd *.mha *.mhd *.zip)"
 POLL_MS = 30
 
 
@@ -121,10 +121,10 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.playWidget.setRecordingControlsVisible(False)
         self._fillDevices()
         self.editor = mrml.set_up_editor(self.ui.segmentEditor, slicer.mrmlScene)
-        self.results, self.output = ResultsSection(self), OutputSection(self)
+        self.cine, self.results, self.output = CineSection(self), ResultsSection(self), OutputSection(self)
         self._connect()
         self._observe(slicer.mrmlScene)
-        for label in (self.ui.remarkLabel, self.ui.messageLabel, self.ui.changeLabel):
+        for label in (self.ui.messageLabel, self.ui.changeLabel):
             self.write(label, "")
         self._packages = dependencies.missing_packages()
         self.setParameterNode(self.logic.getParameterNode())
@@ -157,8 +157,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
             "acceptFrame": lambda: self.act(session.accept_frame, self.place()[0]),
             "release": lambda: self.act(session.release, *self.place()),
             "propagate": lambda: self.begin(lambda start: session.propagate(*self.memory(), start)),
-            "loadFile": lambda: self.loadFrom(qt.QFileDialog.getOpenFileName, _("Load a cine"), FILES),
-            "loadFolder": lambda: self.loadFrom(qt.QFileDialog.getExistingDirectory, _("Load a folder of DICOM files")),
             "dicom": lambda: slicer.util.selectModule("DICOM"),
             "sample": lambda: self.load(self.logic.loadSample),
             "weights": self.onChooseWeights,
@@ -258,7 +256,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         if study is not None:
             study.on_edit, study.on_step = self.onEdited, self.onStep
             self._attach(study.segmentation, study.volume, study.browser)
-            self.write(self.ui.remarkLabel, " ".join(study.cine.remarks))
+            self.cine.show(study)
             self.results.open(study)
             study.show_overlay(self._parameterNode.opacity, self._parameterNode.outlineOnly)
             self._showViews()
@@ -273,7 +271,7 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.results.clear()
         self.session.close_study()
         self._image = None
-        self.write(self.ui.remarkLabel, "")
+        self.cine.clear()
         self.showAll()
 
     def _attach(self, segmentation: Any, volume: Any, browser: Any) -> None:
@@ -316,11 +314,6 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.act(lambda: loaded.append(load()))
         if loaded:
             self._parameterNode.cine = loaded[0]
-
-    def loadFrom(self, choose: Any, title: str, *filters: str) -> None:
-        """Load the file or folder that the user chooses, if any."""
-        if path := choose(self.parent, title, "", *filters):
-            self.load(lambda: self.logic.loadCine(path))
 
     @property
     def parameters(self) -> CardiacSegParameterNode:
@@ -433,15 +426,15 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The methods and weights to choose from, with the card of the current ones."""
         node, ui = self._parameterNode, self.ui
         self._choices = choices.choices(node.method, node.weights, node.automaticWeights, self._packages, _)
-        self._offer(ui.methodCombo, self._choices.methods, self._choices.method)
-        self._offer(ui.weightsCombo, self._choices.weights, self._choices.chosen)
+        self.offer(ui.methodCombo, self._choices.methods, self._choices.method)
+        self.offer(ui.weightsCombo, self._choices.weights, self._choices.chosen)
         self.write(ui.cardLabel, self._choices.card)
         ui.installButton.setVisible(bool(self._packages))
 
-    def _offer(self, combo: Any, offered: dict[str, str], chosen: str) -> None:
+    def offer(self, combo: Any, offered: dict[str, str], chosen: str) -> None:
         """Fill a box (data -> text) without telling anybody."""
         blocked = combo.blockSignals(True)
-        if [combo.itemData(index) for index in range(combo.count)] != list(offered):
+        if [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count)] != list(offered.items()):
             combo.clear()
             for data, text in offered.items():
                 combo.addItem(text, data)
@@ -506,11 +499,13 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
         """The engine in a process of its own; Slicer's Python is called PythonSlicer."""
         return WorkerEngine(name, weights or None, device, shutil.which("PythonSlicer"))
 
-    def loadCine(self, path: str) -> Any:
-        """Load a file or folder as an image sequence."""
-        image = self.addCine(read_cine(path))
-        mrml.set_files(image, str(path))
-        return image
+    def studyAt(self, path: str) -> Any:
+        """What a file, folder or zip of DICOM holds; None for an image file."""
+        return read_study(path) if is_dicom(path) else None
+
+    def loadCine(self, path: str, series: str = "", study: Any = None) -> Any:
+        """Load a file or folder as an image sequence; of a study (as studyAt found it) its stack, or another series."""
+        return mrml.load_cine(slicer.mrmlScene, study or self.studyAt(path) or Path(path), series)
 
     def filesOf(self, image: Any) -> Any:
         """The DICOM files of an image sequence, as the module or Slicer's DICOM database knows them, or None."""

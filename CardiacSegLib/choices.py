@@ -42,19 +42,30 @@ def choices(method: str, memory: str, automatic: str, packages: Sequence[str], _
 
     What is not there is replaced by the first that is. packages: those that are missing.
     """
-    cards, memory_cards = weights_choices(memory if method == MEMORY else automatic, method), weights_choices(memory)
-    chosen = _present(memory if method == MEMORY else automatic, cards)
+    wanted = memory if method == MEMORY else automatic
+    cards, memory_cards = weights_choices(wanted, method), weights_choices(memory)
+    chosen = _present(wanted, cards)
     memory = _present(memory, memory_cards)
     return Choices(
         method_choices(method, _),
         {name: card.name for name, card in cards.items()},
         method,
         chosen,
-        "\n".join([*([describe_card(cards[chosen], _)] if chosen else []), *unreadable()]),
+        "\n".join(
+            [*_instead(wanted, chosen, _), *([describe_card(cards[chosen], _)] if chosen else []), *unreadable()]
+        ),
         why_no_engine(packages, cards.get(chosen), _),
         memory,
         why_no_engine(packages, memory_cards.get(memory), _),
     )
+
+
+def _instead(wanted: str, chosen: str, _: Translate) -> list[str]:
+    """What to say where wanted weights, as of a scene that comes from elsewhere, are not here."""
+    if wanted in ("", chosen):
+        return []
+    lost = _("The weights {wanted} are not here.").format(wanted=Path(wanted).name)
+    return [lost + (" " + _("{chosen} takes their place.").format(chosen=Path(chosen).name) if chosen else "")]
 
 
 def _present(wanted: str, cards: dict[str, WeightsCard]) -> str:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .words import MEASURES, METHODS, describe_figures, shown
+from .words import MEASURES, METHODS, describe_cine, describe_figures, shown
 
 if TYPE_CHECKING:
     from .cine import Cine, SlicePrediction
@@ -167,10 +167,7 @@ def show_study(study: Study) -> None:
 
 def show_cine(cine: Cine) -> None:
     """Show the size, spacing and duration of a cine, and every remark of its reader on a line."""
-    frames, slices, rows, columns = cine.shape
-    spacing = " x ".join(f"{size:.4g}" for size in cine.spacing)
-    step = f", {(cine.times[-1] - cine.times[0]) / (frames - 1):.1f} ms apart" if cine.times_known else ""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    console.print(f"{cine.modality}, {slices} slices of {columns} x {rows} pixels, {spacing} mm; {frames} frames{step}")
+    console.print(describe_cine(cine))
     for remark in cine.remarks:
         console.print(f"- {remark}")

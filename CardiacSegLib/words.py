@@ -148,6 +148,15 @@ def _in_one_line(values: Iterable[tuple[str, float | None, str]]) -> str:
     return "  ".join("\N{NO-BREAK SPACE}".join(each) for each in known)
 
 
+def describe_cine(cine: Cine) -> str:
+    """Kind, size, spacing and duration of a cine in one line."""
+    frames, slices, rows, columns = cine.shape
+    spacing = " x ".join(f"{size:.4g}" for size in cine.spacing)
+    step = f", {(cine.times[-1] - cine.times[0]) / (frames - 1):.1f} ms apart" if cine.times_known else ""
+    counts = f"{slices} slice{'s' * (slices != 1)} of {columns} x {rows} pixels"
+    return f"{cine.modality}, {counts}, {spacing} mm; {frames} frame{'s' * (frames != 1)}{step}"
+
+
 def describe_place(cine: Cine | None, frame: int, z: int, _: Translate = str) -> str:
     """Frame, its time and the slice in view, counted from 0; z is -1 where the view shows no slice of the cine."""
     if cine is None:

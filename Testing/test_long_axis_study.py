@@ -153,7 +153,7 @@ def test_an_image_file_has_no_series_to_choose(views):
 def test_the_command_line_lists_the_series_says_which_it_took_and_takes_another(study, tmp_path):
     listed = run("inspect", study)
     assert listed.exit_code == 0 and "4 slices of" in listed.stdout
-    assert "1 slices of" in run("inspect", study, "--series", "4ch").stdout
+    assert "1 slice of" in run("inspect", study, "--series", "4ch").stdout
     masks_on(read_cine(study, "4ch"), tmp_path / "masks.nii.gz")
     done = run("measure", tmp_path / "masks.nii.gz", "--cine", study, "--series", "4ch", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output

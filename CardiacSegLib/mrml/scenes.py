@@ -97,8 +97,8 @@ def _check_frames(image: slicer.vtkMRMLSequenceNode, masks: slicer.vtkMRMLSequen
         listing = ", ".join(f"{masks.GetIndexName()} {value} {unit}".strip() for value in extra[:3])
         frames = "a frame" if len(extra) == 1 else f"{len(extra)} frames"
         raise CardiacSegError(
-            f"{masks.GetName()} has masks for {frames} that {image.GetName()} has lost ({listing}); load the cine again, "
-            "or remove these masks too, in the module Sequences."
+            f"{masks.GetName()} has masks for {frames} that {image.GetName()} has lost ({listing}); load the cine "
+            "again, or remove these masks too, in the module Sequences."
         )
 
 

@@ -73,7 +73,7 @@ class Study:
         found = choices.get(wanted) or (tuple(views) if len(views) == 1 else ())
         if found:
             return self.cine(*found)
-        listing = ", ".join(f"{each} {describe(series)}" for each, series in choices.items())
+        listing = ", ".join(f"{each} ({describe(series)})" for each, series in choices.items())
         said = f"{len(views)} series '{name}'" if views else f"no series '{name}'"
         raise CardiacSegError(f"{self.path} holds {said}; choose one of: {listing}.")
 
@@ -180,11 +180,11 @@ def _the_stack(path: Path, found: list[Series]) -> tuple[list[Series], str]:
 
 
 def describe(series: tuple[Series, ...]) -> str:
-    """What a choice shows, in brackets: its kind, slices and frames, e.g. (4-chamber, 1 slice, 25 frames)."""
+    """What a choice shows: its kind, slices and frames, e.g. 4-chamber, 1 slice, 25 frames."""
     first = series[0]
     slices, frames = sum(member.slices for member in series), first.frames
     counts = f"{slices} slice{'s' * (slices != 1)}, {frames} frame{'s' * (frames != 1)}"
-    return f"({first.kind.value}{' stack' * (slices > 1 and first.kind is Kind.SHORT_AXIS)}, {counts})"
+    return f"{first.kind.value}{' stack' * (slices > 1 and first.kind is Kind.SHORT_AXIS)}, {counts}"
 
 
 def _slices(stack: list[Series]) -> int:
