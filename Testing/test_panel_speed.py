@@ -12,12 +12,15 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
-from panel_work import annotate, segment
+import numpy as np
+from panel_work import RUN, annotate, segment
 
+from CardiacSegLib.cine import SlicePrediction
+from CardiacSegLib.phantom import beating_heart
 from Testing.benchmarks import panel as benchmark
 from Testing.benchmarks.panel import BARS, Clock, best
 
-FIRST, CANCEL, CORRECTION, RESULTS, STEP = BARS.values()
+FIRST, CANCEL, CORRECTION, RESULTS, BULLSEYE, STANDSTILL, STEP = BARS.values()
 TRIES = 3
 
 
@@ -45,6 +48,19 @@ def test_the_neighbours_of_a_correction_come_within_a_second_and_so_do_the_numbe
     segment(host, open_panel)
     assert best(lambda: benchmark.correction(host, open_panel, 3, 2), TRIES).own <= CORRECTION == 1.0
     assert best(lambda: benchmark.results(host, open_panel, 3, 2), TRIES).own <= RESULTS == 1.0
+
+
+def test_the_bullseye_follows_within_two_seconds_and_nobody_waits_for_it(host, panel) -> None:
+    heart = beating_heart(3, frames=20, slices=11, size=256, spacing=(1.4, 1.4, 9.0))
+    panel.load(lambda: panel.logic.addCine(heart.cine))
+    places = np.ndindex(20, 11)
+    panel.session.study.apply(SlicePrediction(*place, heart.truth.labels[place]) for place in places)
+    panel.showAll()
+    host.wait(lambda: not panel.results.busy and not panel.results.measuring, RUN)
+    ed = panel.session.results().measures.ed_frame
+    followed, standstill = zip(*(benchmark.bullseye(host, panel, ed, 5) for _ in range(TRIES)), strict=True)
+    assert min(seconds.own for seconds in followed) <= BULLSEYE == 2.0
+    assert min(seconds.own for seconds in standstill) <= STANDSTILL == 0.05
 
 
 def test_stepping_with_masks_shows_at_least_twenty_frames_a_second(host, panel) -> None:

@@ -1,4 +1,4 @@
-"""How quickly the panel answers: first slice, cancel, correction, results and stepping, in the host.
+"""How quickly the panel answers: first slice, cancel, correction, results, bullseye and stepping, in the host.
 
     python Testing/benchmarks/panel.py [--weights NAME] [--repeats 3] [--write]
 
@@ -160,6 +160,35 @@ def results(host: Any, panel: Any, frame: int, z: int) -> Seconds:
     return clock.seconds()
 
 
+def bullseye(host: Any, panel: Any, frame: int, z: int) -> tuple[Seconds, Seconds]:
+    """From an edit of the wall at ED until the bullseye shows it, and the longest that the panel stood still for it."""
+    study, measured, session = panel.session.study, [], panel.session
+    mask, before = study.read().labels[frame, z], panel.results.table
+    clock, segments = Clock(), session.segments
+
+    def timed(measures: Any) -> Iterator[Any]:
+        steps = segments(measures)
+        while True:
+            step = Clock()
+            table = next(steps)
+            step.lap()
+            measured.append(step.seconds())
+            yield table
+
+    session.segments = timed
+    try:
+        study.set_slice(frame, z, np.roll(mask, 1, axis=0), Status.CORRECTED)
+        panel.onEdited()
+        host.wait(lambda: panel.results.table is not before and not panel.results.measuring, LONGEST)
+        clock.lap()
+    finally:
+        session.segments = segments
+    study.set_slice(frame, z, mask, Status.PREDICTED)
+    panel.onEdited()
+    host.wait(lambda: not panel.results.busy and not panel.results.measuring, LONGEST)
+    return clock.seconds(), max(measured, key=lambda seconds: seconds.own)
+
+
 def open_large(host: Any, panel: Any) -> None:
     """Open a cine of 512 x 512 pixels with masks in all frames, in a view of that size."""
     heart = beating_heart(1, frames=10, slices=3, size=512, spacing=(0.5, 0.5, 10.0))
@@ -189,7 +218,9 @@ BARS = {
     "click to the first new slice on the screen, warm worker": 1.0,
     "cancel": 0.5,
     "correction to the neighbours on the screen": 1.0,
-    "an edit to the numbers": 1.0,
+    "an edit to the numbers and the curve": 1.0,
+    "an edit to the bullseye, which waits 0.9 s for a pause": 2.0,
+    "the longest standstill while the walls are measured": 0.05,
     "one step through the frames with masks, 512 x 512": 0.05,
 }
 
@@ -204,6 +235,8 @@ def measure_all(host: Any, panel: Any, repeats: int) -> Iterator[Seconds]:
     host.settle(1.0)
     yield best(lambda: correction(host, panel, 7, SLICE), repeats)
     yield best(lambda: results(host, panel, 7, SLICE), repeats)
+    followed = [bullseye(host, panel, panel.session.results().measures.ed_frame, SLICE) for _ in range(repeats)]
+    yield from (min(column, key=lambda seconds: seconds.own) for column in zip(*followed, strict=True))
     open_large(host, panel)
     yield best(lambda: step(host, panel), repeats)
 
