@@ -243,11 +243,13 @@ def dicom(host, panel: Any, heart: Phantom, tmp_path: Path) -> Any:
 
 
 def test_masks_and_measures_are_exported_as_dicom_that_names_the_images(host, dicom, tmp_path: Path) -> None:
-    choose_formats(host, dicom, "dicom")
+    assert dicom.session.study.cine.name == "Mustermann"
+    choose_formats(host, dicom, "dicom", "nifti", "table")
     dicom.ui.folderEdit.setCurrentPath(str(tmp_path / "out"))
     host.click(dicom.ui.exportButton)
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["measures_sr.dcm", *(f"seg_frame{t:02d}.dcm" for t in range(6))]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    wanted = {"measures_sr.dcm", *(f"seg_frame{t:02d}.dcm" for t in range(6))}
+    assert names == {*wanted, "cine.nii.gz", "cine_volumes_tidy.csv", "cine_measures.json"}
     seg = pydicom.dcmread(tmp_path / "out" / "seg_frame03.dcm")
     labels = dicom.session.study.read().labels[3]
     assert (seg.pixel_array > 0).sum() == (labels > 0).sum()

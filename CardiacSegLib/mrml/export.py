@@ -27,7 +27,8 @@ def export_study(study: Study, output: Output, folder: str | Path, formats: Sequ
     """
     if not str(folder) or not formats:
         raise CardiacSegError("Choose a folder and at least one kind of file to export.")
-    stem = safe_name(study.cine.name, "cine")
+    dicom = bool(study.cine.sources)  # its name may be that of a folder, which may be the patient's
+    stem = "cine" if dicom else safe_name(study.cine.name, "cine")
     with complete_folder(folder) as partial:
         for kind in formats:
             if kind == SEQUENCE:
