@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("highdicom", reason="highdicom, the extra 'dicom', is not installed")
 
 from dicom_images import NAME, write_dicom
+from long_axis_heart import long_axis_heart
 from pydicom.uid import EnhancedMRImageStorage
 
 from CardiacSegLib import __version__
@@ -184,6 +185,30 @@ def test_what_is_not_known_is_left_out_and_ct_has_its_own_codes(study, tmp_path)
     write_dicom_sr(tmp_path / "measures.dcm", measures, cine, study.source)
     report = pydicom.dcmread(tmp_path / "measures.dcm")
     assert numbers(report) == {("LV", "8821-1", "ml"): 120.0, ("LV", "8810-4", "%"): 55.0}
+
+
+def test_volumes_by_area_and_length_say_their_method_and_are_no_disc_summation(tmp_path):
+    cine, truth, _ = long_axis_heart(2, 4, frames=4, size=64, mm=3.0)
+    folder = write_dicom(cine, tmp_path / "images")
+    images, measures = read_cine(folder), measure(truth, times=cine.times)
+    write_dicom_sr(tmp_path / "sr.dcm", measures.to_dict(), images, read_source(folder, images), WEIGHTS)
+    written = pydicom.dcmread(tmp_path / "sr.dcm")
+    assert numbers(written) == {
+        ("LV", "8821-1", "ml"): round(measures.lv_edv_area_length_ml, 3),
+        ("LV", "8823-7", "ml"): round(measures.lv_esv_area_length_ml, 3),
+        ("LV", "90096001", "ml"): round(measures.lv_sv_area_length_ml, 3),
+        ("LV", "8811-2", "%"): round(measures.lv_ef_area_length_percent, 3),
+    }
+    items = groups(written)["LV"]
+    methods = [
+        code(part.ConceptCodeSequence)
+        for item in items
+        if item.ValueType == "NUM"
+        for part in item.ContentSequence
+        if part.ValueType == "CODE" and code(part.ConceptNameCodeSequence) == "370129005"
+    ]
+    assert methods == ["125205"] * 4
+    assert not any("disc summation" in str(item.get("TextValue", "")) for item in items)
 
 
 def test_the_validator_finds_no_error(study, tmp_path):

@@ -17,7 +17,7 @@ from .dicom_seg import PRODUCT, coded, explained, import_highdicom, series_numbe
 from .dicom_sources import DicomSource, quiet
 
 if TYPE_CHECKING:
-    from highdicom.sr import MeasurementsAndQualitativeEvaluations
+    from highdicom.sr import Measurement, MeasurementsAndQualitativeEvaluations
     from pydicom import Dataset
 
 CONVENTIONS = (
@@ -26,18 +26,30 @@ CONVENTIONS = (
 _DEVICE_UID = "2.25.193049581241087516578700352758648811852"  # of the product, drawn once at random
 _INDEX = Code("DCM", "121425", "Index")
 _PROCEDURE = {"MR": Code("SCT", "241620005", "Cardiac MRI"), "CT": Code("SCT", "241547009", "Cardiac CT")}
+AREA_LENGTH = (
+    "Papillary muscles and trabeculae count to the cavity. Volume by area and length of long-axis slices, an estimate "
+    "for ventricles shaped like an ellipsoid."
+)
+_METHODS = {
+    "area-length, one view": Code("DCM", "125205", "Area-Length Single Plane"),
+    "area-length, two views": Code("DCM", "125204", "Area-Length Biplane"),
+}
 _COMMENT = Code("DCM", "121106", "Comment")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """How one measure is said in DICOM: its concept (one for each modality where they differ), UCUM unit and frames."""
+    """How one measure is said in DICOM: its concept (one for each modality where they differ), UCUM unit and frames.
+
+    by_method: it is told how the volumes came about, by the measures' volume_method.
+    """
 
     key: str
     concepts: tuple[Code, ...]
     unit: str
     frames: str
     indexed: bool = False
+    by_method: bool = False
 
     def concept(self, modality: str) -> Code:
         """The concept for images of a modality: the second is the one for CT."""
@@ -85,6 +97,10 @@ _GROUPS: tuple[tuple[Structure, tuple[_Row, ...]], ...] = (
         LV,
         (
             *_ventricle("lv", LV),
+            _Row("lv_edv_area_length_ml", (_ED_VOLUME[LV],), "ml", "ed", by_method=True),
+            _Row("lv_esv_area_length_ml", (_ES_VOLUME[LV],), "ml", "es", by_method=True),
+            _Row("lv_sv_area_length_ml", (_STROKE_VOLUME[LV],), "ml", "ed es", by_method=True),
+            _Row("lv_ef_area_length_percent", _EJECTION_FRACTION[LV], "%", "ed es", by_method=True),
             _Row("heart_rate_bpm", (Code("LN", "8867-4", "Heart rate"),), "/min", ""),
             _Row("cardiac_output_l_per_min", (Code("SCT", "82799009", "Cardiac Output"),), "l/min", "ed es"),
             _Row("cardiac_index_l_per_min_per_m2", (Code("SCT", "54993008", "Cardiac Index"),), "l/min/m2", "ed es"),
@@ -174,6 +190,7 @@ def _group(
     if not known:
         return None
     site = hd.sr.FindingSite(coded(structure.code))
+    method = _METHODS.get(str(measures.get("volume_method")))
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=tracking_uid(source.first, structure.name), identifier=structure.name
@@ -181,9 +198,10 @@ def _group(
         finding_type=coded(structure.code),
         finding_sites=[site],
         algorithm_id=_algorithm(weights),
-        measurements=[_measurement(row, float(measures[row.key]), frames, modality, source) for row in known],
+        measurements=[_measurement(row, float(measures[row.key]), method, frames, modality, source) for row in known],
     )
-    comment = hd.sr.TextContentItem(coded(_COMMENT), CONVENTIONS, hd.sr.RelationshipTypeValues.CONTAINS)
+    rules = CONVENTIONS if method is None else AREA_LENGTH
+    comment = hd.sr.TextContentItem(coded(_COMMENT), rules, hd.sr.RelationshipTypeValues.CONTAINS)
     group[0].ContentSequence.append(comment)
     return group
 
@@ -197,7 +215,14 @@ def _algorithm(weights: WeightsCard | None):
     return hd.sr.AlgorithmIdentification(f"{PRODUCT} {weights.network}", __version__, parameters)
 
 
-def _measurement(row: _Row, value: float, frames: Mapping[str, int | None], modality: str, source: DicomSource):
+def _measurement(
+    row: _Row,
+    value: float,
+    method: Code | None,
+    frames: Mapping[str, int | None],
+    modality: str,
+    source: DicomSource,
+) -> Measurement:
     """One number with its unit and the images it was read from."""
     import highdicom as hd
 
@@ -211,5 +236,6 @@ def _measurement(row: _Row, value: float, frames: Mapping[str, int | None], moda
         value=value,
         unit=hd.sr.CodedConcept(row.unit, "UCUM", row.unit),
         derivation=coded(_INDEX) if row.indexed else None,
+        method=coded(method) if row.by_method and method else None,
         referenced_images=references or None,
     )
