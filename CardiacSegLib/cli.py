@@ -360,7 +360,7 @@ def measure(
         write_results(folder, masks, study, images)
         if images and cine:
             images = replace(images, patient=patient)
-            record = StudyFolder(images, masks, cine[0], None, ed, es, insertion_deg, age_years, series)
+            record = StudyFolder(images, masks, cine[0], None, ed, es, insertion_deg, age_years, series, second)
             write_record(folder, record, output)
     show_measures(study.to_dict())
     typer.echo(f"Results: {output}")

@@ -76,4 +76,5 @@ def _output(study: StudyFolder) -> Output:
 
     weights = (study.weights,) if study.weights else ()
     phases = study.ed, study.es
-    return Output(study.cine, study.segmentation, study.source, weights, *phases, study.insertion_deg, study.age_years)
+    told = study.insertion_deg, study.age_years, study.second
+    return Output(study.cine, study.segmentation, study.source, weights, *phases, *told)

@@ -14,12 +14,13 @@ import numpy as np
 from . import __version__
 from .cine import Cine, Patient, Segmentation, Status
 from .errors import CardiacSegError
-from .readers import read_annotation, read_cine
+from .readers import read_annotation, read_cine, read_segmentation
 from .temporary import sweep
 from .weights import WeightsCard
+from .writers.images import write_segmentation
 from .writers.tables import write_measures
 
-MASKS, RECORD = "segmentation.nii.gz", "study.json"
+MASKS, RECORD, SECOND_VIEW = "segmentation.nii.gz", "study.json", "second_view.nii.gz"
 _SCHEMA = 1
 
 
@@ -29,7 +30,8 @@ class StudyFolder:
 
     source: where the cine lies. weights: what predicted slices, None where that is not known. ed, es: the frames that
     the user fixed; insertion_deg: the anterior RV insertion that the user fixed (as in SegmentTable); age_years: as the
-    user told it; else None. series: which one of a DICOM study it is, as in `read_cine`.
+    user told it; else None. series: which one of a DICOM study it is, as in `read_cine`. second: the masks of another
+    long-axis view, as in `measure`.
     """
 
     cine: Cine
@@ -41,6 +43,7 @@ class StudyFolder:
     insertion_deg: float | None = None
     age_years: float | None = None
     series: str = ""
+    second: Segmentation | None = None
 
 
 def write_record(folder: Path, study: StudyFolder, final: Path | None = None) -> None:
@@ -59,6 +62,7 @@ def write_record(folder: Path, study: StudyFolder, final: Path | None = None) ->
         "software": f"CardiacSeg {__version__}",
         "cine": Path(source).as_posix(),
         "series": study.series,
+        "second_view": SECOND_VIEW if study.second is not None else None,
         "shape": list(study.cine.shape),
         "status": study.segmentation.status.tolist(),
         "checksums": _checksums(study.segmentation.labels),
@@ -71,6 +75,8 @@ def write_record(folder: Path, study: StudyFolder, final: Path | None = None) ->
         "age_years": study.age_years,
         "insertion_deg": study.insertion_deg,
     }
+    if study.second is not None:
+        write_segmentation(study.second, folder / SECOND_VIEW)
     write_measures(folder / RECORD, record)
 
 
@@ -110,6 +116,7 @@ def read_study_folder(folder: str | Path, source: str | Path | None = None) -> S
         record.get("insertion_deg"),
         record.get("age_years"),
         record.get("series", ""),
+        read_segmentation(folder / record["second_view"]) if record.get("second_view") else None,
     )
 
 

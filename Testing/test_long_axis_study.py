@@ -18,8 +18,10 @@ from CardiacSegLib.cine import Cine, empty_segmentation
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures import Measures, measure
 from CardiacSegLib.measures.study import measure_study
+from CardiacSegLib.outputs import Output
 from CardiacSegLib.phantom import beating_heart
 from CardiacSegLib.readers import read_cine, read_study
+from CardiacSegLib.study_folder import read_study_folder
 from CardiacSegLib.words import describe_measures
 from CardiacSegLib.writers.images import write_cine, write_segmentation
 from CardiacSegLib.writers.report_content import content
@@ -68,12 +70,15 @@ def test_one_long_axis_slice_is_measured_by_area_and_length_and_says_so_everywhe
 
 def test_two_views_give_one_volume(views, tmp_path):
     folder, volumes = views
-    both = ("--second-view", folder / "2ch_masks.nii.gz", "-o", tmp_path / "two")
+    both = ("--second-view", folder / "2ch_masks.nii.gz", "--cine", folder / "4ch.nii.gz", "-o", tmp_path / "two")
     assert run("measure", folder / "4ch_masks.nii.gz", *both).exit_code == 0
     found = measured(tmp_path / "two")
     assert found["volume_method"] == "area-length, two views"
     assert "A1 A2" in found["conventions"]["volume"]
     assert found["lv_ef_area_length_percent"] == pytest.approx(100 * np.ptp(volumes) / volumes[0], abs=5)
+    again = read_study_folder(tmp_path / "two")
+    reported = Output(again.cine, again.segmentation, again.source, second=again.second).measured()
+    assert reported.to_dict()["lv_ef_area_length_percent"] == found["lv_ef_area_length_percent"]
     same = ("--second-view", folder / "4ch_masks.nii.gz", "-o", tmp_path / "same")
     refused = run("measure", folder / "4ch_masks.nii.gz", *same)
     assert refused.exit_code == 1 and "0° apart" in refused.stderr
@@ -163,8 +168,6 @@ def test_the_command_line_lists_the_series_says_which_it_took_and_takes_another(
 
 
 def test_a_study_folder_remembers_its_series(study, tmp_path):
-    from CardiacSegLib.study_folder import read_study_folder
-
     cine = read_cine(study, "20")
     masks_on(cine, tmp_path / "masks.nii.gz")
     run("measure", tmp_path / "masks.nii.gz", "--cine", study, "--series", "20", "-o", tmp_path / "out")
