@@ -55,10 +55,9 @@ def complete_folder(output: str | Path) -> Iterator[Path]:
     and no new folder is left; a killed process leaves the old files or the new ones (`temporary.commit`). Raises
     CardiacSegError, naming the folder and the remedy, if an OSError ends the block.
     """
-    output = Path(output)
-    created = [folder for folder in (output, *output.parents) if not folder.exists()]
-    temporary = None
+    output, created, temporary = Path(output), [], None
     try:
+        created = [folder for folder in (output, *output.parents) if not folder.exists()]
         output.mkdir(parents=True, exist_ok=True)
         with private_folder(output) as temporary:
             yield temporary
