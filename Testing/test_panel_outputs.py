@@ -136,6 +136,8 @@ def test_the_segments_lie_over_the_shown_frame_and_go_with_the_tick(host, found)
     found.goTo(0, 2)
     plain = host.picture(host.slice_view())
     host.click(found.ui.segmentsCheckBox)
+    colored = host.picture(host.slice_view())
+    assert (colored != plain).any(axis=2).mean() > 0.001
     expected = segment_labels(found.session.study.read(), measured(found).segments)
     for frame in (0, 3):
         found.goTo(frame, 2)
@@ -143,8 +145,9 @@ def test_the_segments_lie_over_the_shown_frame_and_go_with_the_tick(host, found)
         assert (slicer.util.arrayFromVolume(node) == expected[frame]).all()
         assert expected[frame].any()
     found.goTo(0, 2)
-    assert (host.picture(host.slice_view()) != plain).any(axis=2).mean() > 0.001
+    assert (host.picture(host.slice_view()) == colored).all()
     host.click(found.ui.segmentsCheckBox)
+    assert (host.picture(host.slice_view()) == plain).all()
     assert not composite.GetLabelVolumeID()
     assert host.scene.GetNumberOfNodes() == nodes
     host.click(found.ui.segmentsCheckBox)

@@ -161,8 +161,14 @@ class ResultsSection:
             composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
             self._overlay = mrml.SegmentOverlay(slicer.mrmlScene, composite)
         self._overlay.show(self.session.segment_map(self.table, study.frame), study.cine.affine)
+        self._drawAgain()
 
     def _removeOverlay(self) -> None:
         if self._overlay is not None:
             self._overlay.remove()
             self._overlay = None
+            self._drawAgain()
+
+    def _drawAgain(self) -> None:
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().sliceWidget("Red").sliceView().scheduleRender()
