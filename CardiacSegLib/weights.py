@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from .errors import CardiacSegError
 if TYPE_CHECKING:  # the cards can be read where PyTorch is not installed yet
     from torch import Tensor, nn
 
+_PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar")
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Weights"
 
 
@@ -67,11 +68,17 @@ def read_card(path: Path) -> WeightsCard:
     card = path.with_suffix(".json")
     try:
         entry = json.loads(card.read_text(encoding="utf-8"))
-        return WeightsCard(**(entry | {"data": tuple(entry["data"]), "path": path}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        unknown = sorted(set(entry) - {field.name for field in fields(WeightsCard)})
+        if not unknown:
+            return WeightsCard(**(entry | {"data": tuple(entry["data"]), "path": path}))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CardiacSegError(
             f"{path.name} lacks a readable card {card.name} beside it; copy both files of the weights."
         ) from error
+    raise CardiacSegError(
+        f"{card.name} is the card of another version of CardiacSeg (it tells '{unknown[0]:.40}'); use that version, or "
+        "weights of this one."
+    )
 
 
 def installed() -> list[WeightsCard]:
@@ -99,7 +106,7 @@ def _read_all() -> list[WeightsCard | CardiacSegError]:
 
 def find_weights(weights: str | Path | None, network: str) -> WeightsCard:
     """The card of installed weights by name, of a .safetensors file by path, or the network's default for None."""
-    if weights is not None and str(weights).endswith((".pt", ".pth", ".ckpt", ".pkl")):
+    if weights is not None and str(weights).lower().endswith(_PICKLES):
         raise CardiacSegError(
             f"{weights} is a pickle, which can run code when it is opened; give weights as a .safetensors file."
         )
@@ -131,6 +138,7 @@ def load_weights(network: nn.Module, card: WeightsCard) -> None:
 
 def read_weights(card: WeightsCard) -> dict[str, Tensor]:
     """The tensors of the card's file in single precision. Raises CardiacSegError if the file was changed."""
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
@@ -141,4 +149,8 @@ def read_weights(card: WeightsCard) -> dict[str, Tensor]:
         ) from error
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise CardiacSegError(f"The weights {card.path} differ from their card; install them again.")
-    return {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise CardiacSegError(f"{card.path} is no safetensors file; install the weights again.") from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}

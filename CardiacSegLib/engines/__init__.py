@@ -36,6 +36,11 @@ ENGINES: dict[str, Callable[[WeightsCard, torch.device], Engine]] = {
 }
 """Engine by name, made of a card and a device."""
 
+SIZES = {
+    "cstm": cstm.SIZES, "crocnet": crocnet.SIZES, "unet": unet.SIZES, "cnn4d": cnn4d.SIZES_4D, "cnn3d": cnn4d.SIZES_3D
+}  # fmt: skip
+"""The sizes of each network, by engine."""
+
 AUTOMATIC = tuple(name for name in ENGINES if name != "cstm")
 """The engines that need no annotation."""
 
@@ -56,4 +61,9 @@ def load_engine(name: str = "cstm", weights: str | Path | None = None, device: s
     if name not in ENGINES:
         raise CardiacSegError(f"The engine '{name}' is not known; choose one of {', '.join(ENGINES)}.")
     card = find_weights(weights, name)
+    if card.size not in SIZES[name]:
+        raise CardiacSegError(
+            f"The weights {card.name} are of the size '{card.size}', which this version of {name} does not have (but "
+            f"{', '.join(SIZES[name])}); update CardiacSeg or choose other weights."
+        )
     return ENGINES[name](card, choose_device(device))
