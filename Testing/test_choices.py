@@ -8,6 +8,7 @@ import pytest
 
 from CardiacSegLib import weights as library
 from CardiacSegLib.choices import choices, method_names, network_of, why_no_engine
+from CardiacSegLib.console import show_weights
 from CardiacSegLib.engines import ENGINES
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.weights import WeightsCard, write_card
@@ -81,6 +82,19 @@ def test_a_file_without_its_card_hides_no_other_and_is_named_in_one_line(folder:
     assert len(card) == 1
     assert broken.startswith("broken.safetensors lacks a readable card")
     assert lonely.startswith("lonely.safetensors lacks a readable card")
+
+
+def test_the_list_of_weights_goes_on_after_one_without_a_card_and_says_so_in_one_line(folder: Path, capsys) -> None:
+    (folder / "Weights" / "aaa.safetensors").write_bytes(b"x")
+    show_weights(library.installed(), library.unreadable())
+    shown = capsys.readouterr()
+    assert [line for line in shown.out.splitlines() if line and not line.startswith(" ")] == [
+        "memory-a: Memory network (CSTM): carries annotated slices over the cine",
+        "memory-b: Memory network (CSTM): carries annotated slices over the cine",
+        "plain: U-Net with position, automatic",
+    ]
+    assert shown.out.count("Not measured yet.") == 3
+    assert shown.err == "aaa.safetensors lacks a readable card aaa.json beside it; copy both files of the weights.\n"
 
 
 def test_a_chosen_file_is_offered_for_its_own_method_only(folder: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from panel_work import LV, ROOT, RUN, annotate, calm, draw, labels, load, segment
 
 from CardiacSegLib import dependencies, mrml
+from CardiacSegLib.choices import method_names
 from CardiacSegLib.cine import Status
 from CardiacSegLib.measures import measure
 from CardiacSegLib.phantom import Phantom
@@ -283,8 +284,17 @@ def test_opacity_and_outlines_are_those_of_the_panel(host, open_panel) -> None:
 
 def test_the_panel_fits_a_narrow_dock(host, open_panel, heart: Phantom) -> None:
     annotate(host, open_panel, heart)
-    for name in ("cine", "annotate", "segment", "correct", "results", "export"):
+    for name in ("cine", "annotate", "segment", "correct", "results", "report", "export"):
         assert getattr(open_panel.ui, f"{name}Section").minimumSizeHint().width() <= 300, name
+
+
+def test_every_method_can_be_read_in_a_dock_of_384_pixels_with_large_letters(host, panel) -> None:
+    host.window.centralWidget().setSizes([384, 900])
+    host.settle()
+    combo = panel.ui.methodCombo
+    arrow, letters = 36, 1.25
+    for name in method_names().values():
+        assert letters * combo.fontMetrics().horizontalAdvance(name) + arrow <= combo.width, name
 
 
 def test_without_packages_the_panel_and_its_self_test_say_what_is_missing(

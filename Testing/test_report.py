@@ -249,6 +249,18 @@ def test_how_the_masks_came_about_is_counted_and_listed_slice_by_slice(report):
     assert masks["status"][5] == "ppRRppppp"
 
 
+def test_weights_with_which_something_was_found_later_are_named_too(study: Study) -> None:
+    later = dataclasses.replace(WEIGHTS, name="later-weights", network="unet", sha256="9f" * 32, licence="CC BY 4.0")
+    data = report_data(study.measured, study.cine, study.masks, (WEIGHTS, later), study.header)
+    assert data["weights"]["name"] == WEIGHTS.name
+    assert [one["name"] for one in data["more_weights"]] == ["later-weights"]
+    origin = content(data).origin
+    assert ("Weights", WEIGHTS.name) in origin
+    assert ("Further method", "U-Net with position, automatic") in origin
+    assert ("SHA-256 of the further weights", "9f" * 32) in origin
+    assert ("Licence of the further weights", "CC BY 4.0") in origin
+
+
 def test_engine_weights_licence_version_use_and_conventions_are_stated(report):
     text = visible(report)
     for words in (
