@@ -10,9 +10,12 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
 from dicom_files import Scan, long_axis, values, write
+from long_axis_heart import long_axis_heart
 from panel_work import RUN, annotate, calm, labels, segment
 
+from CardiacSegLib import mrml
 from CardiacSegLib.cine import Cine, Status
+from CardiacSegLib.measures import measure
 from CardiacSegLib.phantom import Phantom
 from CardiacSegLib.readers import read_cine
 from CardiacSegLib.writers.images import write_cine
@@ -117,6 +120,22 @@ def test_a_single_image_is_worked_on_and_said_to_be_no_cycle(host, panel, heart:
     if slices > 1:
         segment(host, panel)
         assert (panel.session.study.status > Status.EMPTY).all()
+
+
+def test_a_long_axis_slice_is_measured_by_area_and_length_and_says_so(host, panel) -> None:
+    cine, truth, _ = long_axis_heart(2, 4, frames=4, size=64, mm=3.0)
+    panel.load(lambda: panel.logic.addCine(cine))
+    for frame in range(4):
+        panel.session.study.set_slice(frame, 0, truth.labels[frame, 0], Status.ANNOTATED)
+    panel.onEdited()
+    calm(host, panel)
+    ef = measure(truth).lv_ef_area_length_percent
+    assert panel.ui.efLabel.text.startswith(f"By area-length, one view:  EF\xa0{ef:.0f}\xa0%")
+    table = mrml.result_node(panel.session.study, "measures").GetTable()
+    names = [table.GetValue(row, 0).ToString() for row in range(table.GetNumberOfRows())]
+    assert "LV EF, area-length" in names and "LV EF" not in names
+    chart = mrml.result_node(panel.session.study, "volume curve")
+    assert [chart.GetNthPlotSeriesNode(i).GetName() for i in range(2)] == ["LV area-length", "ED, ES"]
 
 
 def test_a_clinical_study_in_a_zip_opens_with_its_stack_and_its_views(host, panel, data: Path) -> None:
