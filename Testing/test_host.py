@@ -382,6 +382,14 @@ def test_a_module_in_pyside6s_manner_is_refused(host, tmp_path: Path, line: str)
         host.application.load_module(path)
 
 
+def test_the_parts_of_a_module_are_held_to_the_same_manner(host, tmp_path: Path) -> None:
+    (tmp_path / "Parted.py").write_text("import qt\n")
+    (tmp_path / "PartedPanel").mkdir()
+    (tmp_path / "PartedPanel" / "view.py").write_text("import PySide6\n")
+    with pytest.raises(ImportError, match=r"view\.py, line 1"):
+        host.application.load_module(tmp_path / "Parted.py")
+
+
 def test_what_pythonqt_refuses_is_refused(host) -> None:
     import ctk
     import qt

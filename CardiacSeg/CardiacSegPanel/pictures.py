@@ -105,17 +105,17 @@ class BullseyePicture(qt.QWidget):
 
     def __init__(self) -> None:
         qt.QWidget.__init__(self)
-        self.rows, self.scale, self.style = [], (0.0, 1.0), "{}"
+        self.rows, self._scale, self._numbers = [], (0.0, 1.0), "{}"  # QWidget has a style already
         self.setMinimumHeight(220)
 
     def showValues(self, rows: list[tuple[int, float | None]], scale: tuple[float, float], style: str) -> None:
         """rows: segment numbers with their values; scale, style: as in writers.bullseye.PANELS."""
-        self.rows, self.scale, self.style = rows, scale, style
+        self.rows, self._scale, self._numbers = rows, scale, style
         self.update()
 
     def fields(self) -> list[Field]:
         """What is painted, in pixels."""
-        return draw_bullseye(self.rows, self.scale, self.style, (self.width, self.height))
+        return draw_bullseye(self.rows, self._scale, self._numbers, (self.width, self.height))
 
     def paintEvent(self, event: Any) -> None:
         painter = qt.QPainter(self)

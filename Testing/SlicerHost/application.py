@@ -238,7 +238,8 @@ class ScriptedModule:
         self._load()
 
     def _load(self) -> None:
-        check_source(Path(self.path))
+        for source in (Path(self.path), *Path(self.path).parent.glob(f"{self.name}*/*.py")):
+            check_source(source)
         if str(Path(self.path).parent) not in sys.path:
             sys.path.append(str(Path(self.path).parent))  # as Slicer's factory does
         spec = importlib.util.spec_from_file_location(self.name, self.path)
