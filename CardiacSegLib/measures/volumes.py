@@ -84,9 +84,11 @@ def volume_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
     """
     if shows_long_axis(segmentation):
         return {AREA_LENGTH: area_length_curve(segmentation)}
-    counts = [np.bincount(frame.ravel(), minlength=256) for frame in segmentation.labels]
-    volumes = np.array(counts) * segmentation.voxel_ml
-    return {structure.name: volumes[:, structure.value] for structure in segmentation.structures}
+    return {
+        structure.name: np.array([np.count_nonzero(frame == structure.value) for frame in segmentation.labels])
+        * segmentation.voxel_ml
+        for structure in segmentation.structures
+    }
 
 
 def counted_frames(segmentation: Segmentation) -> np.ndarray:
