@@ -1,6 +1,6 @@
 """Accuracy, cost and speed of the automatic methods, and how the memory network goes on from them.
 
-    python Testing/benchmarks/automatic.py [--weights NAME ...] [--memory NAME] [--threads 2] [--write]
+    python Testing/benchmarks/automatic.py [--weights NAME ...] [--memory NAME] [--tables NAME ...] [--write]
 
 On ED and ES of the fifteen validation subjects, whole stacks on their own grid; on the ten validation cines; and on a
 phantom for the speed. A CroCNet is measured with its first stage alone too. With --write the tables go into
@@ -64,7 +64,7 @@ def engines_of(cards: Sequence[WeightsCard]) -> dict[str, Engine]:
     engines: dict[str, Engine] = {}
     for card in cards:
         engine = engines[card.name] = load_engine(card.network, card.path, "cpu")
-        if isinstance(engine, CroCNetEngine) and engine.network.second is not None:
+        if isinstance(engine, CroCNetEngine) and engine.network.config.refine == "coupled":
             first = crocnet.CroCNet(dataclasses.replace(engine.network.config, refine=""))
             first.load_state_dict({"first." + k: v for k, v in engine.network.first.state_dict().items()})
             engines[f"{card.name}, stage 1 alone"] = CroCNetEngine("crocnet", first, engine.device)
@@ -213,35 +213,49 @@ def tell_card(card: WeightsCard, figures: dict[str, object]) -> None:
     write_card(card.path, entry)
 
 
+TABLES = ("volumes", "cost", "cines", "speed")
+
+
+def tables(
+    wanted: Sequence[str], cards: Sequence[WeightsCard], memory: str, repeats: int, write: bool
+) -> dict[str, str]:
+    """The tables wanted by the name of their section; figures go onto the cards if written."""
+    engines, networks = engines_of(cards), {card.name: card.network for card in cards}
+    whole = {name for name, network in networks.items() if network in WHOLE_CYCLES}
+    found = {}
+    if "volumes" in wanted:
+        pairs, cines = validation_pairs(), validation_cases()
+        rows = {name: compared(engine, pairs) for name, engine in engines.items() if name not in whole}
+        found["automatic-volumes"] = table(VOLUMES, [volume_row(name, r) for name, r in rows.items()])
+        for card in cards if write else ():
+            what, cases = ("cines", cines) if card.name in whole else ("subjects", pairs)
+            measured = compared(engines[card.name], cines) if card.name in whole else rows[card.name]
+            tell_card(card, card_figures(measured, f"ED and ES of {len(cases)} ACDC {what}, never trained on"))
+    if "cost" in wanted:
+        found["automatic-cost"] = cost_table()
+    if "cines" in wanted:
+        found |= cine_tables(engines, memory, validation_cases())
+    if "speed" in wanted:
+        found["automatic-speed"] = speed_table(engines, repeats)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", nargs="*", default=[c.name for c in installed() if c.network != "cstm"])
     parser.add_argument("--memory", default="cstm-small", help="weights of the memory network")
+    parser.add_argument("--tables", nargs="*", choices=TABLES, default=TABLES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=2, help="of the speed")
     parser.add_argument("--write", action="store_true", help="write docs/results.md and the cards")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cards = cards_of(arguments.weights)
-    engines, networks = engines_of(cards), {card.name: card.network for card in cards}
-    slicewise = {name: e for name, e in engines.items() if networks.get(name) not in WHOLE_CYCLES}
-    pairs, cines = validation_pairs(), validation_cases()
-    rows = {name: compared(engine, pairs) for name, engine in slicewise.items()}
-    parts = {
-        "automatic-volumes": table(VOLUMES, [volume_row(name, found) for name, found in rows.items()]),
-        "automatic-cost": cost_table(),
-        **cine_tables(engines, arguments.memory, cines),
-        "automatic-speed": speed_table(engines, arguments.repeats),
-    }
-    for name, text in parts.items():
+    found = tables(arguments.tables, cards, arguments.memory, arguments.repeats, arguments.write)
+    for name, text in found.items():
         print(f"\n{name}\n{text}")
         if arguments.write:
             write_section(ROOT / "docs" / "results.md", name, text)
-    for card in cards if arguments.write else ():
-        on_pairs = card.name in rows
-        what = f"ED and ES of {len(pairs)} ACDC subjects" if on_pairs else f"ED and ES of {len(cines)} ACDC cines"
-        measured = rows[card.name] if on_pairs else compared(engines[card.name], cines)
-        tell_card(card, card_figures(measured, f"{what}, never trained on"))
 
 
 if __name__ == "__main__":
