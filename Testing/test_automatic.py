@@ -63,8 +63,8 @@ def test_operations_are_two_for_every_product_of_a_convolution() -> None:
 
 def test_a_crocnet_comes_with_its_first_stage_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = crocnet.CroCNet(crocnet.SIZES["single"])
-    card = WeightsCard("both", "crocnet", "single", ("none",), "CC0 1.0", "none", seed=0)
+    network = crocnet.CroCNet(crocnet.SIZES["full"])
+    card = WeightsCard("both", "crocnet", "full", ("none",), "CC0 1.0", "none", seed=0)
     path = save_weights(tmp_path / "both.safetensors", network, card)
     engines = engines_of([read_card(path)])
     assert list(engines) == ["both", "both, stage 1 alone"]
