@@ -60,5 +60,17 @@ def test_parts_of_a_heart_may_lie_some_pixels_apart_but_not_far() -> None:
     assert set(np.unique(cleaned(far))) == {0, 2}
 
 
+def test_holes_in_a_cavity_are_blood_and_those_in_the_wall_stay() -> None:
+    whole = np.stack([heart()] * 2)
+    holed = whole.copy()
+    holed[0, 12:14, 12:14] = 0  # a papillary muscle
+    holed[1, 12, 12] = 2  # a speck of wall within the blood
+    holed[:, 12:14, 21:23] = 0
+    assert np.array_equal(cleaned(holed), whole)
+    apex = whole.copy()
+    apex[:, 10:16, 10:16] = 0  # a ring without a cavity
+    assert np.array_equal(cleaned(apex), apex)
+
+
 def test_nothing_found_stays_nothing() -> None:
     assert not cleaned(np.zeros((3, 20, 20), np.uint8)).any()

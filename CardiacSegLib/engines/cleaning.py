@@ -1,9 +1,11 @@
-"""What is too small to be a part of the heart is taken out of what a network found."""
+"""What cannot be is mended in what a network found: pieces too small for the heart, holes in the blood."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+
+from ..anatomy import LV, RV
 
 CORNERS = np.ones((3, 3, 3), bool)
 """Pixels that touch at a corner belong together: a thin wall that runs diagonally is one piece."""
@@ -29,11 +31,18 @@ def largest_piece(mask: np.ndarray, gap: int = 0) -> np.ndarray:
 
 
 def cleaned(labels: np.ndarray) -> np.ndarray:
-    """Labels (Z, Y, X) of one frame without stray spots: of the heart as of each structure the largest piece stays."""
+    """Labels (Z, Y, X) of one frame without stray spots: of the heart as of each structure the largest piece stays.
+
+    Background that a cavity surrounds in a slice belongs to the cavity: papillary muscles count as blood.
+    """
     kept = np.zeros_like(labels)
     heart = largest_piece(labels > 0, HEART_GAP)
     for value in np.unique(labels[heart]):
-        kept[largest_piece((labels == value) & heart)] = value
+        piece = largest_piece((labels == value) & heart)
+        kept[piece] = value
+        if value in (LV.value, RV.value):
+            for plane, mask in zip(kept, piece, strict=True):
+                plane[ndimage.binary_fill_holes(mask) & (plane == 0)] = value
     return kept
 
 
