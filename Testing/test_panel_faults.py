@@ -54,4 +54,4 @@ def test_panel_and_scene_survive_workers_that_are_killed_and_stopped_in_turns(
     assert (labels(panel)[0, 2] == heart.truth.labels[0, 2]).all(), "what a person drew never changed"
     pids.add(panel.session._engine.pid)
     assert len(pids) == 2 * TURNS + 1
-    assert blocks() == []
+    assert blocks() == set()

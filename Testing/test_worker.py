@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from worker_faults import PATIENCE, blocks, ended, follow
 
 from CardiacSegLib.anatomy import LV, MYO, Structure
 from CardiacSegLib.cine import Cine, Patient, Segmentation, SlicePrediction, Status
@@ -26,12 +27,11 @@ from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.networks.cstm import CSTM, SIZES
 from CardiacSegLib.phantom import Phantom, beating_heart
 from CardiacSegLib.weights import WeightsCard, save_weights
-from CardiacSegLib.worker import RunState, WorkerEngine, WorkerRun
+from CardiacSegLib.worker import RunState, WorkerEngine
 from CardiacSegLib.worker.shared import PREFIX, Block
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path("/dev/shm")
-PATIENCE = 60  # seconds, for a busy machine
 linux = pytest.mark.skipif(
     not SHARED.is_dir() or not Path("/proc/self").is_dir(), reason="needs Linux's /dev/shm, /proc"
 )
@@ -96,33 +96,12 @@ def annotated(phantom: Phantom, place: tuple[int, int] = (0, 1)) -> Segmentation
     return Segmentation(labels, status, phantom.cine.affine)
 
 
-def blocks() -> set[str]:
-    """The names of shared memory that exist."""
-    return {path.name for path in SHARED.glob(f"{PREFIX}*")} if SHARED.is_dir() else set()
-
-
 def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> object:
     """What the condition says as soon as it says something, or what it says at the end."""
     end = time.monotonic() + seconds
     while not (answer := condition()) and time.monotonic() < end:
         time.sleep(0.01)
     return answer
-
-
-def follow(run: WorkerRun, enough: int = 10**6) -> list[SlicePrediction]:
-    """Poll as an event loop does, until the run has finished or enough has come."""
-    found = run.poll()
-    wait_for(lambda: found.extend(run.poll()) or run.finished or len(found) >= enough)
-    return found
-
-
-def ended(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has asked for its exit code has ended, too."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return True
 
 
 def assert_same(found: list[SlicePrediction], expected: list[SlicePrediction]) -> None:

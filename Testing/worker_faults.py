@@ -110,7 +110,7 @@ def follow(run: WorkerRun, enough: int = 10**6) -> list[SlicePrediction]:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process has ended."""
+    """Whether a process has ended; one that nobody has asked for its exit code has ended, too."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -118,9 +118,9 @@ def ended(pid: int) -> bool:
         return True
 
 
-def blocks() -> list[str]:
+def blocks() -> set[str]:
     """The names of shared memory that exist."""
-    return [path.name for path in Path("/dev/shm").glob(f"{PREFIX}*")]
+    return {path.name for path in Path("/dev/shm").glob(f"{PREFIX}*")}
 
 
 def survive(fault: str, worker: WorkerEngine, say: Callable[[str], None]) -> float:
@@ -143,7 +143,7 @@ def survive(fault: str, worker: WorkerEngine, say: Callable[[str], None]) -> flo
     assert 3 <= len(found) == run.found < 24, "what was found is kept"
     assert not worker.alive
     assert ended(pid), "no process is left"
-    assert blocks() == [], "no memory is left"
+    assert blocks() == set(), "no memory is left"
     say("")
     assert len(list(worker.segment(cine, masks))) == 24, "a new one takes over"
     assert worker.pid != pid

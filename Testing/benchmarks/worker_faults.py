@@ -56,7 +56,7 @@ def survive_with_network(fault: str, worker: WorkerEngine, study: tuple) -> floa
     assert faults.SAID[fault] in run.error
     assert len(found) == run.found >= 3
     assert faults.ended(pid)
-    assert faults.blocks() == []
+    assert faults.blocks() == set()
     return seconds
 
 
