@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shlex
 import sys
@@ -19,6 +20,7 @@ from .cli_cohort import ResumeOption, agreement, measure_many, segment_many
 from .cli_study import export, report
 from .errors import CardiacSegError
 from .temporary import sweep
+from .threads import wait_briefly
 
 if TYPE_CHECKING:
     from .cine import Cine, Engine, Segmentation
@@ -68,6 +70,7 @@ def _unexpected(error: Exception) -> str:
 
 def main() -> None:
     """The entry point of the installed command."""
+    wait_briefly(os.environ)
     app()
 
 

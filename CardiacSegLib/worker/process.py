@@ -21,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import CardiacSegError
+from ..threads import wait_briefly
 from .messages import FROM_WORKER, MAX_LINE, ArrayRef, Hello, Message, Ping, Pong, Release, Share, decode, encode
 from .shared import Block, layout, sweep, unlink
 
@@ -38,6 +39,7 @@ class WorkerProcess:
         """Start it, a group of processes of its own; raises CardiacSegError where the executable cannot be started."""
         sweep()
         environment = dict(os.environ)
+        wait_briefly(environment)
         # found both where the working folder is on Python's path and where that was switched off
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         try:
