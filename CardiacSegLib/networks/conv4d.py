@@ -79,24 +79,36 @@ class WithNeighbours(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: int, stride: int) -> Tensor:
         ctx.shape, ctx.taps, ctx.stride = x.shape, taps, stride
-        # In the order of the memory, lest 6D operations choose another one.
-        padded = F.pad(as_rows(x), (0,) * 8 + (taps // 2, taps // 2))
-        last = (x.shape[1] - 1) // stride * stride + 1
-        return in_rows(torch.cat([padded[:, tap : tap + last : stride] for tap in range(taps)], dim=-1))
+        frames, inputs = x.shape[1:3]
+        rows = as_rows(x)
+        count = (frames - 1) // stride + 1
+        found = rows.new_empty(len(rows), count, *rows.shape[2:-1], taps * inputs)
+        for tap in range(taps):
+            outputs, seen = within(frames, taps, stride, tap)
+            part = found[..., tap * inputs : (tap + 1) * inputs]
+            part[:, outputs] = rows[:, seen]
+            part[:, : outputs.start] = 0
+            part[:, outputs.stop :] = 0
+        return in_rows(found)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         frames, inputs = ctx.shape[1:3]
-        rows, count = as_rows(grad), grad.shape[1]
-        given = rows.new_zeros(*rows.shape[:1], frames, *ctx.shape[3:], inputs)
+        rows = as_rows(grad)
+        given = rows.new_zeros(len(rows), frames, *ctx.shape[3:], inputs)
         for tap in range(ctx.taps):
-            reach = tap - ctx.taps // 2
-            inside = [t for t in range(count) if 0 <= t * ctx.stride + reach < frames]
-            if inside:
-                first, last = (t * ctx.stride + reach for t in (inside[0], inside[-1]))
-                part = rows[:, inside[0] : inside[-1] + 1, ..., tap * inputs : (tap + 1) * inputs]
-                given[:, first : last + 1 : ctx.stride] += part
+            outputs, seen = within(frames, ctx.taps, ctx.stride, tap)
+            given[:, seen] += rows[:, outputs, ..., tap * inputs : (tap + 1) * inputs]
         return in_rows(given), None, None
+
+
+def within(frames: int, taps: int, stride: int, tap: int) -> tuple[slice, slice]:
+    """The output frames to which a tap brings a frame that is there, and those frames."""
+    reach, count = tap - taps // 2, (frames - 1) // stride + 1
+    first, stop = max(0, -(reach // stride)), min(count, (frames - 1 - reach) // stride + 1)
+    if stop <= first:
+        return slice(count, count), slice(0, 0)
+    return slice(first, stop), slice(first * stride + reach, (stop - 1) * stride + reach + 1, stride)
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -111,19 +123,17 @@ def in_rows(rows: Tensor) -> Tensor:
 
 def batched_taps(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Axes) -> Tensor:
     """One 3D convolution for each tap, of all frames that it touches; the results are added with a shift in time."""
-    found, count = None, frames_out(x, stride)
+    found = None
     for tap in middle_first(weight):
-        reach = tap - weight.shape[1] // 2
-        outputs = [t for t in range(count) if 0 <= t * stride[0] + reach < x.shape[1]]
-        if not outputs:
+        outputs, seen = within(x.shape[1], weight.shape[1], stride[0], tap)
+        if outputs.start == outputs.stop:
             continue
-        first, last = (t * stride[0] + reach for t in (outputs[0], outputs[-1]))
-        frames = x[:, first : last + 1 : stride[0]]
+        frames = x[:, seen]
         part = conv3d(frames.flatten(0, 1), weight, tap, stride).unflatten(0, frames.shape[:2])
         if found is None:  # the middle tap touches every output frame
             found = part
         else:
-            found[:, outputs[0] : outputs[-1] + 1] += part
+            found[:, outputs] += part
     return with_bias(found, bias)
 
 
