@@ -25,7 +25,7 @@ class Output:
     source: where the cine lies, of a DICOM cine also its files. weights: what predicted slices, those of the last whole
     run first; empty where that is not known. ed, es: the frames that the user fixed; insertion_deg: the anterior RV
     insertion that the user fixed (as in SegmentTable); age_years: as the user told it; else None. second: the masks of
-    another long-axis view, as in `measure`.
+    another long-axis view; second_phases: its frames of ED and ES that the user fixed; both as in `measure`.
     """
 
     cine: Cine
@@ -37,6 +37,7 @@ class Output:
     insertion_deg: float | None = None
     age_years: float | None = None
     second: Segmentation | None = None
+    second_phases: tuple[int | None, int | None] = (None, None)
 
     def dicom(self) -> DicomSource | None:
         """The headers of the images, of a cine that is DICOM. Raises CardiacSegError where images are missing."""
@@ -51,7 +52,7 @@ class Output:
         times = self.cine.times if self.cine.times_known else None
         return measure_study(
             self.segmentation, self.cine.patient, times, self.ed, self.es, self.insertion_deg,
-            self.age_years or age_years, self.second,
+            self.age_years or age_years, self.second, self.second_phases,
         )  # fmt: skip
 
 

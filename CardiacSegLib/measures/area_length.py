@@ -48,13 +48,16 @@ def shows_long_axis(segmentation: Segmentation) -> bool:
     A plane is along the heart if the heart's usual axis lies within 30° of it, so a file that does not say how its
     slice lies in the patient never passes for one.
     """
-    if segmentation.labels.shape[1] != 1:
-        return False
-    normal = np.cross(*segmentation.affine[:3, :2].T)
-    if abs(normal @ HEART_AXIS) > _LONG * np.linalg.norm(normal):
+    if segmentation.labels.shape[1] != 1 or not lies_along_heart(segmentation.affine):
         return False
     rings = [_share_along_wall(frame[0]) for frame in segmentation.labels if (frame == LV.value).any()]
     return not rings or float(np.median(rings)) < _ALMOST_ALL
+
+
+def lies_along_heart(affine: np.ndarray) -> bool:
+    """Whether the heart's usual axis lies within 30° of the slices of this affine (as in Cine)."""
+    normal = np.cross(*affine[:3, :2].T)
+    return bool(abs(normal @ HEART_AXIS) <= _LONG * np.linalg.norm(normal))
 
 
 def profile(labels: np.ndarray, spacing: tuple[float, float]) -> Profile | None:
@@ -89,9 +92,12 @@ def volume_ml(first: Profile, second: Profile | None = None) -> float:
     return 8 * first.area_mm2 * other.area_mm2 / (3 * np.pi * min(first.length_mm, other.length_mm)) / 1000
 
 
-def area_length_curve(segmentation: Segmentation) -> np.ndarray:
-    """(T,) ml of the LV from one long-axis view, 0 where it shows none."""
-    return np.array([0.0 if found is None else volume_ml(found) for found in profiles(segmentation)])
+def area_length_curve(segmentation: Segmentation, second: Segmentation | None = None) -> np.ndarray:
+    """(T,) ml of the LV from one long-axis view, or from two with as many frames; 0 where one of them shows none."""
+    first = profiles(segmentation)
+    other = first if second is None else profiles(second)
+    pairs = zip(first, other, strict=True)
+    return np.array([0.0 if one is None or two is None else volume_ml(one, two) for one, two in pairs])
 
 
 def check_views(first: Segmentation, second: Segmentation) -> None:

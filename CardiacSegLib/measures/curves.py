@@ -36,15 +36,19 @@ class VentricleCurve:
     missing: str | None = None
 
 
-def known_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
+def known_curves(segmentation: Segmentation, second: Segmentation | None = None) -> dict[str, np.ndarray]:
     """The volumes (T,) in ml of every structure, NaN in frames that do not count as segmented.
 
-    A structure without a voxel in any frame was not segmented at all: it is NaN throughout.
+    A structure without a voxel in any frame was not segmented at all: it is NaN throughout. second: as in measure; it
+    is left out where it has another number of frames, since nothing says which of them belong together.
     """
+    second = second if second is not None and len(second.labels) == len(segmentation.labels) else None
     unknown = ~counted_frames(segmentation)
+    if second is not None:
+        unknown |= ~counted_frames(second)
     return {
         name: np.where(unknown | (not curve.any()), np.nan, curve)
-        for name, curve in volume_curves(segmentation).items()
+        for name, curve in volume_curves(segmentation, second).items()
     }
 
 

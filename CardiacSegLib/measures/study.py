@@ -14,7 +14,7 @@ from .area_length import FORMULAS
 from .curves import VentricleCurve, known_curves, ventricle_curve
 from .norms import compare_with_norms
 from .smoothness import label_change, surface_motion
-from .volumes import AREA_LENGTH, DISCS, Measures, counted_frames, measure
+from .volumes import AREA_LENGTH, DISCS, Measures, Phases, counted_frames, measure
 from .wall import Memo
 
 _MID = range(7, 13)
@@ -71,17 +71,19 @@ def measure_study(
     insertion_deg: float | None = None,
     age_years: float | None = None,
     second: Segmentation | None = None,
+    second_phases: Phases = (None, None),
 ) -> StudyMeasures:
     """Measure everything in a segmented cine.
 
     patient, times (T,) ms, ed, es: as in measure. insertion_deg: the anterior RV insertion where the user has set it,
-    as in SegmentTable. second: as in measure. Raises CardiacSegError for an ED or ES frame that does not exist.
+    as in SegmentTable. second, second_phases: as in measure. Raises CardiacSegError for an ED or ES frame that does not
+    exist.
     """
     patient = patient or Patient()
-    measures = measure(segmentation, patient, times, ed, es, second)
-    volumes = known_curves(segmentation)
+    measures = measure(segmentation, patient, times, ed, es, second, second_phases)
+    volumes = known_curves(segmentation, second)
     if AREA_LENGTH in volumes:
-        return _long_axis_study(segmentation, measures, volumes, times, patient, age_years, second is not None)
+        return _long_axis_study(segmentation, measures, volumes, times, patient, age_years, second)
     names = {structure.value: structure.name for structure in segmentation.structures}
     ed, es = measures.ed_frame, measures.es_frame
     unknown = np.full(len(segmentation.labels), np.nan)
@@ -110,16 +112,17 @@ def _long_axis_study(
     times: np.ndarray | None,
     patient: Patient,
     age_years: float | None,
-    two_views: bool,
+    second: Segmentation | None,
 ) -> StudyMeasures:
     """What one long-axis slice tells: lengths, and volumes by area and length; no rates, walls and segments."""
     rates = VentricleCurve(missing="Rates need a stack of slices.")
     segments = study_segments(segmentation, measures)
-    views = "two long-axis views" if two_views else "one long-axis view"
+    views = "one long-axis view" if second is None else "two long-axis views"
     conventions = {
         "papillary_muscles": "Papillary muscles and trabeculae belong to the cavity.",
-        "volume": f"By area and length of {views}, {FORMULAS[2 if two_views else 1]}: an estimate for ventricles "
+        "volume": f"By area and length of {views}, {FORMULAS[1 if second is None else 2]}: an estimate for ventricles "
         "shaped like an ellipsoid, not to be compared with the volume of a stack.",
+        **_curve_of(segmentation, second),
         "length": "L goes from the middle of the mitral valve's line to the most distant point of the cavity.",
         "long_axis": True,
         "lv_slices_ed": None,
@@ -127,6 +130,15 @@ def _long_axis_study(
     }
     unrest: dict[str, float | None] = {"label_change_sqrt_ml": None, "surface_motion_mm": None}
     return StudyMeasures(measures, volumes, times, rates, rates, segments, conventions, unrest, patient.sex, age_years)
+
+
+def _curve_of(segmentation: Segmentation, second: Segmentation | None) -> dict[str, str]:
+    """What to say of the curve of two views."""
+    if second is None:
+        return {}
+    if len(second.labels) == len(segmentation.labels):
+        return {"curve": "EDV and ESV are of each view's own ED and ES; the curve takes both views frame by frame."}
+    return {"curve": "The curve is of the first view alone, since the second has another number of frames."}
 
 
 def _conventions(segmentation: Segmentation, ed: int | None, es: int | None) -> dict[str, object]:

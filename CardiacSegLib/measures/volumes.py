@@ -23,6 +23,10 @@ AREA_LENGTH = "LV area-length"
 """The name of the LV's curve where its volumes are by area and length; no other structure has any then."""
 
 
+Phases = tuple[int | None, int | None]
+"""Frames of ED and ES, counted from 0; None where they are to be found."""
+
+
 @dataclass(frozen=True)
 class Measures:
     """The numbers of one cine, units in the names; None is what is not known.
@@ -75,15 +79,16 @@ class Measures:
         return {"schema_version": SCHEMA_VERSION, **rounded}
 
 
-def volume_curves(segmentation: Segmentation) -> dict[str, np.ndarray]:
+def volume_curves(segmentation: Segmentation, second: Segmentation | None = None) -> dict[str, np.ndarray]:
     """The volume of every structure over time: name -> (T,) ml.
 
     Voxels are counted and multiplied by the volume of the affine's cell, whose third side is the distance between
     slice centres: gaps between slices count as tissue, as in the disc summation of clinical practice. Of one long-axis
-    slice there is nothing but AREA_LENGTH, the LV's volume by area and length of this view.
+    slice there is nothing but AREA_LENGTH, the LV's volume by area and length of this view and, where it is given, of
+    the second, which has as many frames.
     """
     if shows_long_axis(segmentation):
-        return {AREA_LENGTH: area_length_curve(segmentation)}
+        return {AREA_LENGTH: area_length_curve(segmentation, second)}
     return {
         structure.name: np.array([np.count_nonzero(frame == structure.value) for frame in segmentation.labels])
         * segmentation.voxel_ml
@@ -112,6 +117,7 @@ def measure(
     ed: int | None = None,
     es: int | None = None,
     second: Segmentation | None = None,
+    second_phases: Phases = (None, None),
 ) -> Measures:
     """Measure a segmented cine at end-diastole and end-systole.
 
@@ -119,17 +125,15 @@ def measure(
     where that is one frame only there is no ES. The RV is measured in the same frames. patient: height and weight for
     indexed values, heart rate for the cardiac output. times: (T,) ms, None where not known. ed, es: frames (from 0)
     that the user has fixed. second: another long-axis view of the same heart, for volumes from two views; it has its
-    own ED and ES. Raises CardiacSegError if one of the frames does not exist, or the views are no two long-axis ones.
+    own ED and ES, found or, as second_phases, fixed by the user. Raises CardiacSegError if one of the frames does not
+    exist, or the views are no two long-axis ones.
     """
+    _check_phases(segmentation, (ed, es))
     if second is not None:
         check_views(segmentation, second)
-    for name, frame in (("end-diastolic", ed), ("end-systolic", es)):
-        if frame is not None and not 0 <= frame < len(segmentation.labels):
-            raise CardiacSegError(
-                f"The {name} frame {frame} does not exist; choose one of 0 to {len(segmentation.labels) - 1}."
-            )
+        _check_phases(second, second_phases)
     if shows_long_axis(segmentation):
-        return _measure_long_axis(segmentation, patient or Patient(), times, ed, es, second)
+        return _measure_long_axis(segmentation, patient or Patient(), times, (ed, es), second, second_phases)
     curves = _curves_by_value(segmentation)
     ed, es = _find_phases(curves.get(LV.value), ed, es)
     values = {
@@ -147,17 +151,25 @@ def measure(
     return Measures(**values, **_patient_values(values, patient or Patient()))
 
 
+def _check_phases(segmentation: Segmentation, phases: Phases) -> None:
+    for name, frame in zip(("end-diastolic", "end-systolic"), phases, strict=True):
+        if frame is not None and not 0 <= frame < len(segmentation.labels):
+            raise CardiacSegError(
+                f"The {name} frame {frame} does not exist; choose one of 0 to {len(segmentation.labels) - 1}."
+            )
+
+
 def _measure_long_axis(
     segmentation: Segmentation,
     patient: Patient,
     times: np.ndarray | None,
-    ed: int | None,
-    es: int | None,
+    phases: Phases,
     second: Segmentation | None,
+    second_phases: Phases,
 ) -> Measures:
     """By area and length; ED and ES of each view are the frames of its own largest and smallest volume."""
-    ed, es, *shown = _long_axis_phases(segmentation, ed, es)
-    others = [None, None] if second is None else _long_axis_phases(second, None, None)[2:]
+    ed, es, *shown = _long_axis_phases(segmentation, *phases)
+    others = [None, None] if second is None else _long_axis_phases(second, *second_phases)[2:]
     if second is not None and None in (*shown, *others):
         raise CardiacSegError("Volumes from two views need two frames with the LV in each; draw or find them first.")
     edv, esv = (None if one is None else volume_ml(one, other) for one, other in zip(shown, others, strict=True))

@@ -203,7 +203,8 @@ def _origin(data: Mapping) -> Pairs:
 
 def _conventions(data: Mapping) -> list[str]:
     rules = data["conventions"]
-    lines = [rules[key] for key in ("papillary_muscles", "basal_slices", "volume", "length", "wall") if key in rules]
+    keys = ("papillary_muscles", "basal_slices", "volume", "curve", "length", "wall")
+    lines = [rules[key] for key in keys if key in rules]
     for phase in ("ed", "es"):
         slices = rules[f"lv_slices_{phase}"]
         if slices:

@@ -27,7 +27,7 @@ def write_results(
     Raises CardiacSegError where a file cannot be written.
     """
     times = cine.times if cine is not None and cine.times_known else None
-    curves = known_curves(segmentation)
+    curves = study.volumes_ml
     points = {
         name: {int(frame): float(curve[frame]) for frame in np.flatnonzero(curve > 0)}
         for name, curve in (known_curves(expert) if expert is not None else {}).items()
