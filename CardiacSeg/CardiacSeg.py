@@ -231,6 +231,8 @@ class CardiacSegWidget(base.ScriptedLoadableModuleWidget, VTKObservationMixin):
         if study is not None and any(node is own for own in study.nodes):
             self._letGo()
             self._parameterNode.cine = None
+        elif study is not None and node.IsA("vtkMRMLNode"):
+            self.results.views.onNodeRemoved(node)
 
     def onParameters(self, caller: Any = None, event: Any = None) -> None:
         """Follow the chosen cine and the display of the masks."""
@@ -511,6 +513,10 @@ class CardiacSegLogic(base.ScriptedLoadableModuleLogic):
         """The DICOM files of an image sequence, as the module or Slicer's DICOM database knows them, or None."""
         database = getattr(slicer, "dicomDatabase", None)
         return mrml.files_of(image, database.fileForInstance if database is not None else None)
+
+    def moveStudy(self, image: Any, cine: Any, path: str) -> None:
+        """Take the study of an image sequence (cine: as the library sees it) from another path from now on."""
+        mrml.move_origin(image, cine, read_study(path))
 
     def addCine(self, cine: Any) -> Any:
         """Put a Cine of the library into the scene; returns the image sequence."""

@@ -26,6 +26,7 @@ from .measures.study import study_segments
 from .measures.wall import Memo, measure_slice
 from .outputs import PAGE, Output, write_study_report
 from .review import review_order
+from .second_view import ALONE, SecondView, second_view
 from .weights import WeightsCard, find_weights
 from .writers.results import known_curves
 
@@ -39,11 +40,15 @@ _UNDO_DEPTH = 3
 
 @dataclass(frozen=True)
 class Results:
-    """The numbers of a study as it stands: measures, volumes (T,) in ml by structure, NaN where nothing is known."""
+    """The numbers of a study as it stands: measures, volumes (T,) in ml by structure, NaN where nothing is known.
+
+    second: what another long-axis view adds to them.
+    """
 
     measures: Measures
     curves: dict[str, np.ndarray]
     times: np.ndarray | None
+    second: SecondView = ALONE
 
 
 class Session:
@@ -54,12 +59,13 @@ class Session:
 
     def __init__(self, engine_for: Callable[[str, str, str], Any], _: Translate = str) -> None:
         self.study: Any = None
+        self.second: Any = None
         self.log: list[str] = []
         self._engine_for, self._ = engine_for, _
         self._engines: dict[bool, tuple[tuple[str, str, str], Any]] = {}
         self._engine: Any = None
         self._run: Any = None
-        self._method, self._whole, self._card = "", False, None
+        self._method, self._whole, self._card, self._wrote = "", False, None, False
         self._began_with: Segmentation | None = None
         self._before: Any = None
         self._volumes_before: np.ndarray | None = None
@@ -80,10 +86,17 @@ class Session:
         """Let go of the study: a run is cancelled; the worker stays warm."""
         if self.running:
             self._run.cancel()
+        self.measure_with(None)
         if self.study is not None:
             self.study.close()
         self.study = self._run = self._began_with = self._before = None
         self._undo, self._visited, self._changed_at, self._walls, self.report = [], [], (-1, False), {}, ""
+
+    def measure_with(self, second: Any) -> None:
+        """Take another long-axis study into the numbers, too, or none; what was taken before is let go of."""
+        if self.second is not None:
+            self.second.close()
+        self.second = second
 
     def close(self) -> None:
         """End everything, the worker's process too."""
@@ -137,6 +150,8 @@ class Session:
         if not self.running:
             return []
         written = self.study.apply(self._run.poll())
+        if written and not self._wrote:
+            self._begin_to_write()
         state = self._run.state.name
         if state in ("DONE", "CANCELLED", "FAILED"):
             self._finish(state)
@@ -222,8 +237,9 @@ class Session:
         study.notice_edits()
         segmentation = study.read()
         times = study.cine.times if study.cine.times_known else None
-        measures = measure(segmentation, study.patient, times, study.phase("ed"), study.phase("es"))
-        return Results(measures, known_curves(segmentation), times)
+        phases, second = (study.phase("ed"), study.phase("es")), self._second_view()
+        measures = measure(segmentation, study.patient, times, *phases, second.segmentation, second.phases)
+        return Results(measures, known_curves(segmentation, second.segmentation), times, second)
 
     def segments(self, measures: Measures) -> Iterator[SegmentTable | None]:
         """The AHA segments of the study as it stands: None after each slice, so that others can go on, then the table.
@@ -249,9 +265,13 @@ class Session:
         """The study as it stands, to be written. files: of a DICOM cine; without them it counts as none."""
         study = self.study
         study.notice_edits()
+        second = self._second_view()
         cine = replace(study.cine, patient=study.patient, sources=study.cine.sources if files else ())
         phases = study.phase("ed"), study.phase("es")
-        return Output(cine, study.read(), files or (), study.weights, *phases, study.insertion_deg)
+        return Output(
+            cine, study.read(), files or (), study.weights, *phases, study.insertion_deg,
+            second=second.segmentation, second_phases=second.phases,
+        )  # fmt: skip
 
     def write_report(self, folder: str | Path, files: Path | Sequence[Path] | None, with_patient: bool) -> None:
         """Write the report into a folder, as `cardiacseg report` does, all of it or nothing."""
@@ -292,6 +312,9 @@ class Session:
 
     # Inside
 
+    def _second_view(self) -> SecondView:
+        return ALONE if self.second is None else second_view(self.study, self.second, self._)
+
     def _inside(self, place: Place) -> bool:
         return all(0 <= index < size for index, size in zip(place, self.study.status.shape, strict=True))
 
@@ -312,7 +335,7 @@ class Session:
             raise CardiacSegError(self._("A run is going on; cancel it first."))
         engine = self._engine_of(*key)
         self._before, self._method, self._card = self.study.snapshot(), method, _card(key)
-        self._whole = not again
+        self._whole, self._wrote = not again, False
         self._began_with = annotation = self.study.read()
         self._volumes_before = self._lv_volumes() if self.study.last_method else None
         previous = None
@@ -327,20 +350,22 @@ class Session:
         run, self._run = self._run, None
         if run.found:
             self._undo = [*self._undo[1 - _UNDO_DEPTH :], self._before]
-        self._remember_weights(state, run.found)
         if state == "DONE":
             self.study.remember_run(self._began_with, self._method)
+            if run.found and self._whole:  # nothing is left of what others found
+                self.study.weights = tuple(filter(None, (self._card,)))
         self._visited = []
         self._tell(self._summary(state, run.found))
         self._before = self._began_with = None
         if state == "FAILED":
             raise CardiacSegError(run.error)
 
-    def _remember_weights(self, state: str, found: int) -> None:
-        """A whole run leaves nothing of what others found; all others add to it."""
-        if found:
-            cards = () if state == "DONE" and self._whole else self.study.weights
-            self.study.weights = (*(card for card in cards if card != self._card), *filter(None, (self._card,)))
+    def _begin_to_write(self) -> None:
+        """Note with the masks what finds them, since the scene may be saved before the run is over."""
+        self._wrote = True
+        self.study.begin_run(self._method)
+        others = (card for card in self.study.weights if card != self._card)
+        self.study.weights = (*others, *filter(None, (self._card,)))
 
     def _summary(self, state: str, found: int) -> str:
         """What a run did, in one line with numbers."""
@@ -361,7 +386,8 @@ class Session:
                 )
         measures = self.results().measures
         if measures.lv_ef_area_length_percent is not None:
-            return text + "; " + _("EF {ef:.1f} % by area-length.").format(ef=measures.lv_ef_area_length_percent)
+            ef, method = measures.lv_ef_area_length_percent, measures.volume_method
+            return text + "; " + _("EF {ef:.1f} % by {method}.").format(ef=ef, method=method)
         ef = measures.lv_ef_percent
         return text + ("." if ef is None else "; " + _("EF {ef:.1f} %.").format(ef=ef))
 

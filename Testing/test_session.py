@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,11 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
+from scripted_engine import Engine, State
+
 from CardiacSegLib import mrml
 from CardiacSegLib.choices import Choices
-from CardiacSegLib.cine import Segmentation, SlicePrediction, Status
+from CardiacSegLib.cine import Segmentation, Status
 from CardiacSegLib.controls import Situation, controls
 from CardiacSegLib.errors import CardiacSegError
 from CardiacSegLib.measures import measure, wall
@@ -23,47 +24,6 @@ from CardiacSegLib.measures.study import measure_study
 from CardiacSegLib.phantom import Phantom
 from CardiacSegLib.session import Session
 from CardiacSegLib.weights import WeightsCard
-
-State = Enum("State", "RUNNING DONE CANCELLED FAILED")
-
-
-class Engine:
-    """Finds the truth, a frame at every poll, in a process that does not exist."""
-
-    def __init__(self, truth: Segmentation) -> None:
-        self.truth, self.runs, self.closed = truth, [], False
-        self.alive, self.device_name = False, ""
-
-    def warm(self) -> None:
-        self.alive = True
-
-    def begin(self, cine, annotation, *, start=None, previous=None) -> Run:
-        self.alive, self.device_name = True, "two slow cores"
-        self.runs.append(Run(self.truth, annotation, start, previous))
-        return self.runs[-1]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Run:
-    def __init__(self, truth, annotation, start, previous) -> None:
-        self.annotation, self.start, self.previous = annotation, start, previous
-        self.places = [tuple(map(int, place)) for place in np.argwhere(~annotation.fixed)]
-        self.truth, self.total, self.found = truth, len(self.places), 0
-        self.state, self.seconds_left, self.error = State.RUNNING, 3.0, ""
-
-    def poll(self) -> list[SlicePrediction]:
-        if self.state is not State.RUNNING:
-            return []
-        now, self.places = self.places[:4], self.places[4:]
-        self.found += len(now)
-        if not self.places:
-            self.state = State.DONE
-        return [SlicePrediction(*place, self.truth.labels[place], 0.9) for place in now]
-
-    def cancel(self) -> None:
-        self.state = State.CANCELLED
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -9,6 +10,7 @@ from slicer.i18n import tr as _
 
 from CardiacSegLib import mrml, words
 
+_FILE_ENDINGS = (".zip", ".dcm", ".ima")
 FILES = "NIfTI, NRRD, MetaImage, zip, DICOM (*.nii *.nii.gz *.nrrd *.mha *.mhd *.zip *.dcm)"
 
 
@@ -21,6 +23,7 @@ class CineSection:
         self.ui.loadFileButton.connect("clicked()", self.onFile)
         self.ui.loadFolderButton.connect("clicked()", self.onFolder)
         self.ui.seriesCombo.connect("currentIndexChanged(int)", self.onSeries)
+        self.ui.locateButton.connect("clicked()", self.onLocate)
         self.clear()
 
     def onFile(self) -> None:
@@ -35,6 +38,23 @@ class CineSection:
         if origin is not None and series and series != origin.series:
             self._load(origin.path, series)
             self._offer()  # what was chosen before, where it could not be loaded
+            self._showGone()
+
+    def onLocate(self) -> None:
+        """Ask where the study is now: for a file where it was one, else for a folder."""
+        title = _("Where is the study now?")
+        if Path(self._origin.path).suffix.lower() in _FILE_ENDINGS:
+            path = qt.QFileDialog.getOpenFileName(self.panel.parent, title, "", FILES)
+        else:
+            path = qt.QFileDialog.getExistingDirectory(self.panel.parent, title, "")
+        if path:
+            self.panel.act(self.locate, path)
+
+    def locate(self, path: str) -> None:
+        """Go on with the study at its new place, if it is the same."""
+        study = self.panel.session.study
+        self.logic.moveStudy(study.image, study.cine, path)
+        self.show(study)
 
     def _load(self, path: str, series: str = "") -> None:
         """Load what the user chose, if anything."""
@@ -59,6 +79,7 @@ class CineSection:
         found = [_("The study holds:"), *(f"- {each}" for each in listing)] if listing else []
         self.ui.foundLabel.setToolTip("\n".join([*found, *remarks]))
         self._offer()
+        self._showGone()
 
     def clear(self) -> None:
         """No cine is open."""
@@ -66,6 +87,16 @@ class CineSection:
         for label in (self.ui.foundLabel, self.ui.remarkLabel):
             self.panel.write(label, "")
         self._offer()
+        self._showGone()
+
+    def _showGone(self) -> None:
+        """Say that the study has left its place, and let the user say where it is."""
+        gone = self._origin is not None and self.panel.session.study is not None and self._origin.gone
+        text = _(
+            "The study is no longer at {path}; its other series, and what reports and DICOM need of it, are missing."
+        )
+        self.panel.write(self.ui.goneLabel, text.format(path=self._origin.path) if gone else "")
+        self.ui.locateButton.setVisible(gone)
 
     def _offer(self) -> None:
         """The series of the study, where there are several."""

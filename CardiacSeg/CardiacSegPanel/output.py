@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CardiacSegLib import dependencies, mrml
+from CardiacSegLib.errors import CardiacSegError
 
 FORMATS = {
     "exportSequence": "seq.mrb", "exportFrames": "seg.nrrd", "exportNifti": "nii.gz", "exportTable": "csv",
@@ -66,6 +67,11 @@ class OutputSection:
         chosen = [getattr(node, name) for name in FORMATS]
         formats = [kind for kind in itertools.compress(FORMATS.values(), chosen) if self._possible(kind)]
         files = self.logic.filesOf(study.image) if "dicom" in formats else None
+        if "dicom" in formats and files is None:
+            text = _(
+                "The DICOM files of {name} are no longer where they were; press Find the study, or load them again."
+            )
+            raise CardiacSegError(text.format(name=study.cine.name))
         names = mrml.export_study(study, self.session.output(files), folder.currentPath, formats)
         folder.addCurrentPathToHistory()
         self.session.log.append(_("{count} files were exported.").format(count=len(names)))

@@ -12,6 +12,7 @@ from CardiacSegLib import mrml, words
 from CardiacSegLib.writers.bullseye import PANELS
 
 from .pictures import BullseyePicture, CurvePicture
+from .second_view import SecondView
 
 NUMBERS_MS = 300
 PAUSE_MS = 900
@@ -24,7 +25,7 @@ class ResultsSection:
 
     def __init__(self, panel: Any) -> None:
         self.panel, self.ui, self.session = panel, panel.ui, panel.session
-        self.curve, self.bullseye = CurvePicture(), BullseyePicture()
+        self.curve, self.bullseye, self.views = CurvePicture(), BullseyePicture(), SecondView(panel)
         self.table = self._results = self._job = self._overlay = None
         for frame, picture in ((self.ui.curveFrame, self.curve), (self.ui.bullseyeFrame, self.bullseye)):
             layout = qt.QVBoxLayout(frame)
@@ -83,6 +84,7 @@ class ResultsSection:
         for timer in self._timers.values():
             timer.stop()
         self._removeOverlay()
+        self.views.clear()
         self._job = self._results = self.table = None
         self.ui.resultsTable.setMRMLTableNode(None)
         self._showText("")
@@ -96,7 +98,9 @@ class ResultsSection:
 
     def showNumbers(self) -> None:
         """Numbers, tables and curve follow the masks."""
+        self.views.refresh()
         study, results = self.session.study, self.session.results()
+        self.views.say(results.second.remark)
         self.panel.showPlace()
         if not study.status.any() and mrml.result_node(study, "measures") is None:
             return

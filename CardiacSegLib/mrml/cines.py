@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..cine import Cine, Patient
 from ..errors import CardiacSegError
+from ..measures.area_length import lies_along_heart
 from ..readers.image import compact, cycle_times
 from .space import LPS_TO_RAS, array_of, matrix_of
 
@@ -83,6 +84,14 @@ def scene_to_cine(sequence: slicer.vtkMRMLSequenceNode) -> Cine:
     )
 
 
+def is_long_axis(sequence: slicer.vtkMRMLSequenceNode) -> bool:
+    """Whether an image sequence is of one slice along the heart, by where its first image lies in the patient."""
+    first = sequence.GetNthDataNode(0)
+    if first is None or not first.IsA("vtkMRMLScalarVolumeNode") or first.GetImageData() is None:
+        return False
+    return first.GetImageData().GetDimensions()[2] == 1 and lies_along_heart(_affine_of(first))
+
+
 def browser_of(scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode:
     """The browser that has the sequence as its master, made where there is none, with an image in the scene.
 
@@ -138,10 +147,15 @@ def files_of(sequence: slicer.vtkMRMLSequenceNode, find: Callable[[str], str] | 
     path = sequence.GetAttribute(_FILES)
     if path and Path(path).exists():
         return Path(path)
-    items = [sequence.GetNthDataNode(index) for index in range(sequence.GetNumberOfDataNodes())]
-    uids = dict.fromkeys(uid for row in _sources_of(items) for uid in row if uid)
+    uids = uids_of(sequence)
     files = [find(uid) for uid in uids] if find is not None else []
     return tuple(map(Path, files)) if files and all(files) else None
+
+
+def uids_of(sequence: slicer.vtkMRMLSequenceNode) -> tuple[str, ...]:
+    """The SOP Instance UIDs of the images that an image sequence came from, each once."""
+    items = [sequence.GetNthDataNode(index) for index in range(sequence.GetNumberOfDataNodes())]
+    return tuple(dict.fromkeys(uid for row in _sources_of(items) for uid in row if uid))
 
 
 def _existing_browser(

@@ -13,7 +13,7 @@ from ..cine import Segmentation, Status
 from ..weights import WeightsCard
 
 STATUS, CONFIDENCE, CHECKSUM = NAMES = ("CardiacSeg.Status", "CardiacSeg.Confidence", "CardiacSeg.Checksum")
-LAST_RUN, WEIGHTS = OF_RUNS = ("CardiacSeg.LastRun", "CardiacSeg.Weights")
+LAST_RUN, WEIGHTS, UNFINISHED = OF_RUNS = ("CardiacSeg.LastRun", "CardiacSeg.Weights", "CardiacSeg.UnfinishedRun")
 
 
 def texts_of(status: np.ndarray, confidence: np.ndarray, labels: np.ndarray) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ..anatomy import LV, Structure
 from ..measures import Measures
 from ..measures.volumes import AREA_LENGTH
 from ..words import MEASURES, shown
-from .study import Study
+from .study import IMAGE, SECOND_VIEW, Study
 
 Curves = Mapping[str, np.ndarray]
 
@@ -41,7 +41,9 @@ def update_results(
     phases = _node(study, "vtkMRMLTableNode", "ED and ES")
     _fill(phases, _phase_columns(measures, known.get(AREA_LENGTH, known.get("LV")), times, axis))
     structures = (*study.structures, replace(LV, name=AREA_LENGTH))
-    _chart(study, volumes, phases, axis, [structure for structure in structures if structure.name in known])
+    shown = [structure for structure in structures if structure.name in known]
+    title = f"{study.cine.name}: {measures.volume_method}" if AREA_LENGTH in known else study.cine.name
+    _chart(study, title, volumes, phases, axis, shown)
 
 
 def result_node(study: Study, name: str) -> slicer.vtkMRMLNode | None:
@@ -52,7 +54,7 @@ def result_node(study: Study, name: str) -> slicer.vtkMRMLNode | None:
 def remove_results(study: Study) -> None:
     """Take the study's tables and plots out of the scene."""
     roles = [study.masks.GetNthNodeReferenceRole(i) for i in range(study.masks.GetNumberOfNodeReferenceRoles())]
-    for role in [role for role in roles if role.startswith(_ROLE) and role != _ROLE + "image"]:
+    for role in [role for role in roles if role.startswith(_ROLE) and role not in (IMAGE, SECOND_VIEW)]:
         node = study.masks.GetNodeReference(role)
         if node is not None:
             study.masks.GetScene().RemoveNode(node)
@@ -81,6 +83,7 @@ def _phase_columns(
 
 def _chart(
     study: Study,
+    title: str,
     volumes: slicer.vtkMRMLTableNode,
     phases: slicer.vtkMRMLTableNode,
     axis: str,
@@ -101,7 +104,7 @@ def _chart(
         chart.RemoveAllPlotSeriesNodeIDs()
         for identifier in wanted:
             chart.AddAndObservePlotSeriesNodeID(identifier)
-    chart.SetTitle(study.cine.name)
+    chart.SetTitle(title)
     chart.SetXAxisTitle(axis)
     chart.SetYAxisTitle("Volume [ml]")
 

@@ -70,12 +70,17 @@ def take_over(
     return tuple(remarks)
 
 
-def unfinished(status: np.ndarray) -> tuple[str, ...]:
-    """What to say of a study with this status (T, Z) if it was left before all was found, as in the middle of a run."""
+def unfinished(status: np.ndarray, run: str | None = None) -> tuple[str, ...]:
+    """What to say of a study with this status (T, Z) if it was left before all was found, as in the middle of a run.
+
+    run: the method of a run that did not end, as of one that finds again what another has found.
+    """
     found, empty = int((status == Status.PREDICTED).sum()), int((status == Status.EMPTY).sum())
-    if not found or not empty:
-        return ()
-    return (f"Not all is found yet: {empty} of {status.size} slices are not segmented.",)
+    if found and empty:
+        return (f"Not all is found yet: {empty} of {status.size} slices are not segmented.",)
+    if found and run:
+        return ("The last run did not end, and some slices are as they were before it; run it again.",)
+    return ()
 
 
 def _version_of(masks: slicer.vtkMRMLSequenceNode) -> int:

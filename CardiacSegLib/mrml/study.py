@@ -23,13 +23,15 @@ from ..weights import WeightsCard
 from . import memo
 from .cines import browser_of, patient_of, set_patient
 from .labels import read_labels, structures_of, write_labels
+from .origin import study_uid_of
 from .scenes import make_masks, take_over, unfinished
 from .segments import Segments
 
 Place = tuple[int, int]
 Snapshot = tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str | None]]
 
-_IMAGE = "CardiacSeg.image"
+IMAGE, SECOND_VIEW = "CardiacSeg.image", "CardiacSeg.secondView"
+"""Roles of the nodes that the masks refer to: their image, and the masks of another long-axis view."""
 _PHASES = {"ed": "CardiacSeg.ED", "es": "CardiacSeg.ES"}
 _INSERTION = "CardiacSeg.InsertionDegrees"
 _BEFORE_SLICER = 100.0
@@ -123,6 +125,10 @@ class Study:
         """The annotation that the last complete run started from; None before the first."""
         return memo.unpack_run(self.masks.GetAttribute(memo.LAST_RUN), self.read())
 
+    def begin_run(self, method: str) -> None:
+        """Slices of a run are written from now on; until it is complete, a saved scene says that it is not."""
+        self.masks.SetAttribute(memo.UNFINISHED, method)
+
     def remember_run(self, annotation: Segmentation, method: str) -> None:
         """A run of a method is complete; annotation: what it started from."""
         sums = self._checksums()
@@ -130,6 +136,7 @@ class Study:
         for frame, z in np.argwhere((self._status >= Status.ANNOTATED) & changed):
             sums[frame][z] = ""  # a person changed it while the run went on
         self.masks.SetAttribute(memo.LAST_RUN, memo.pack_run(annotation, method, sums))
+        self.masks.SetAttribute(memo.UNFINISHED, None)
         self.version += 1
 
     @property
@@ -161,6 +168,11 @@ class Study:
     @patient.setter
     def patient(self, patient: Patient) -> None:
         set_patient(self.image, patient)
+
+    @property
+    def study_uid(self) -> str:
+        """Which examination the cine is of: the DICOM Study Instance UID, empty where it is not known."""
+        return study_uid_of(self.image)
 
     def phase(self, name: str) -> int | None:
         """The frame that the user fixed as "ed" or "es", or None."""
@@ -389,13 +401,13 @@ def open_study(cine: Cine, image: slicer.vtkMRMLSequenceNode, structures: tuple[
         remarks = take_over(image, browser_of(image.GetScene(), image).GetProxyNode(image), masks)
     _attach(image, masks)
     study = Study(cine, image, masks)
-    study.remarks = (*remarks, *unfinished(study.status))
+    study.remarks = (*remarks, *unfinished(study.status, masks.GetAttribute(memo.UNFINISHED)))
     return study
 
 
 def image_of(masks: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode | None:
     """The image sequence that a study's segmentation sequence belongs to; None for any other sequence."""
-    return masks.GetNodeReference(_IMAGE)
+    return masks.GetNodeReference(IMAGE)
 
 
 def _saved_masks(image: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode | None:
@@ -414,13 +426,17 @@ def _new_masks(image: slicer.vtkMRMLSequenceNode, structures: tuple[Structure, .
     masks.SetIndexName(image.GetIndexName())
     masks.SetIndexUnit(image.GetIndexUnit())
     masks.SetIndexType(image.GetIndexType())
-    masks.SetNodeReferenceID(_IMAGE, image.GetID())
+    masks.SetNodeReferenceID(IMAGE, image.GetID())
     make_masks(image, browser_of(scene, image).GetProxyNode(image), masks, structures)
     return masks
 
 
 def _attach(image: slicer.vtkMRMLSequenceNode, masks: slicer.vtkMRMLSequenceNode) -> None:
-    """Show the masks with the image: a proxy of our own, which keeps its reference image and its display."""
+    """Show the masks with the image: a proxy of our own, which keeps its reference image and its display.
+
+    In a loaded scene, item and proxy of the shown frame do not share their vtkSegmentation until the browser changes.
+    Until then the first change of an attribute would put the proxy's old masks over new ones in the item.
+    """
     scene = image.GetScene()
     browser = browser_of(scene, image)
     segmentation = browser.GetProxyNode(masks)
@@ -431,6 +447,7 @@ def _attach(image: slicer.vtkMRMLSequenceNode, masks: slicer.vtkMRMLSequenceNode
         browser.SetMissingItemMode(masks, browser.MissingItemIgnore)
     browser.SetSaveChanges(masks, True)
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(browser.GetProxyNode(image))
+    browser.Modified()
     _place_beside(scene, browser.GetProxyNode(image), segmentation)
 
 

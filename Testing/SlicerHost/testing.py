@@ -43,7 +43,7 @@ class Host:
     def _present(self) -> dict[str, set]:
         """The nodes, threads and child processes that there are; a closed scene keeps its singletons, as in Slicer."""
         every = [self.scene.GetNthNode(i) for i in range(self.scene.GetNumberOfNodes())]
-        nodes = {n.GetID() for n in every if not n.GetSingletonTag() and not _of_the_views(n)}
+        nodes = {n.GetID() for n in every if not n.GetSingletonTag() and not _always_there(n)}
         listed = Path(f"/proc/{os.getpid()}/task").glob("*/children")
         processes = {each for path in listed for each in path.read_text().split()}
         return {"nodes": nodes, "threads": set(threading.enumerate()), "processes": processes}
@@ -219,8 +219,12 @@ class Host:
         self._watch.end()
 
 
-def _of_the_views(node: Any) -> bool:
-    """Whether the slice views made this node for themselves: the slice's model, the brush, and how these are shown."""
+def _always_there(node: Any) -> bool:
+    """Whether the slice views made this node for themselves (the slice's model, the brush, and how these are shown), or
+    it is the subject hierarchy, which MRML makes again whenever a closing scene loses it.
+    """
+    if node.IsA("vtkMRMLSubjectHierarchyNode"):
+        return True
     shown = node.GetDisplayableNode() if hasattr(node, "GetDisplayableNode") else None
     node = shown or node
     return node.IsA("vtkMRMLModelNode") and bool(node.GetHideFromEditors()) and not node.GetSaveWithScene()
