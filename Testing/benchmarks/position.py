@@ -3,7 +3,8 @@
 Murase, Suganuma, Okatani: How can CNNs use image position for segmentation?, arXiv 2005.03463.
 As there: whole slices resized to a square whatever their spacing, each brought to mean 0 and variance 1; cross-entropy,
 Adam at 1e-3, batches of 20, no augmentation. Less than there: 128 x 128 pixels for 256 x 256; a U-Net of width 16 and a
-small CNN of width 32 for 64; STEPS steps, about five epochs, for 100 epochs; one training of each network.
+small CNN of width 32 for 64; STEPS steps, about eight epochs, for 100 epochs, and, so that chance plays a smaller part
+in the end of so short a training, its learning rate falls along half a cosine; one training of each network.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from Testing.benchmarks.degradation import degraded, scaled, shifted
 FOLDER = ROOT / "results" / "robustness"
 SIDE = 128
 BATCH = 20
-STEPS = 300
+STEPS = 600
 
 NETWORKS: dict[str, UNetConfig] = {
     "U-Net, no position": UNetConfig(16),
@@ -96,6 +97,7 @@ def train(config: UNetConfig, volumes: list[Volume], steps: int, seed: int = 0) 
     torch.manual_seed(seed)
     network = UNet(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     pictures = torch.cat([normalized(v.pictures) for v in volumes])
     labels = torch.from_numpy(np.concatenate([v.labels for v in volumes]))
     order: list[int] = []
@@ -109,6 +111,7 @@ def train(config: UNetConfig, volumes: list[Volume], steps: int, seed: int = 0) 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return network.eval()
 
 
