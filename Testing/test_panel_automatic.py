@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
 import numpy as np
-from panel_work import LV, RUN, annotate, calm, draw, labels, segment, warm_worker
+from panel_work import LV, RUN, annotate, calm, draw, labels, load, segment, warm_worker
 
 from CardiacSegLib.cine import Status
 from CardiacSegLib.selftest import random_weights
+from CardiacSegLib.weights import WeightsCard, installed
 from CardiacSegLib.worker import WorkerEngine
 
 
@@ -96,3 +97,20 @@ def test_method_and_weights_are_switched_between_runs_and_each_keeps_its_own(
     calm(host, panel)
     assert panel.choice()[:2] == ("cstm", str(weights))
     assert panel.session.study.last_method == "cstm"
+
+
+@pytest.mark.parametrize("card", [c for c in installed() if c.network != "cstm"], ids=lambda card: card.name)
+def test_every_installed_method_is_chosen_by_name_and_finds_the_heart(
+    host, weights: Path, card: WeightsCard, cine_file: Path, heart
+) -> None:
+    panel = load(host, weights)
+    panel.load(lambda: panel.logic.loadCine(str(cine_file)))
+    for combo, wanted in ((panel.ui.methodCombo, card.network), (panel.ui.weightsCombo, card.name)):
+        combo.setCurrentIndex(combo.findData(wanted))
+    segment(host, panel)
+    study = panel.session.study
+    assert (study.status == Status.PREDICTED).all()
+    assert study.last_method == card.network
+    found, truth = labels(panel) > 0, heart.truth.labels > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
+    assert panel.ui.efLabel.text
