@@ -11,7 +11,11 @@ from long_axis_heart import long_axis_heart
 from CardiacSegLib.anatomy import LV, MYO
 from CardiacSegLib.cine import Segmentation
 from CardiacSegLib.errors import CardiacSegError
+from CardiacSegLib.measures import measure
 from CardiacSegLib.measures.area_length import check_views, profile, shows_long_axis, volume_ml
+from CardiacSegLib.measures.curves import known_curves
+from CardiacSegLib.measures.study import measure_study
+from CardiacSegLib.measures.volumes import AREA_LENGTH
 
 LONG_AXIS = np.array([[0.7, 0.1, 0.7], [0.0, 0.99, -0.14], [-0.71, 0.1, 0.7]])
 
@@ -132,6 +136,46 @@ def test_two_views_must_be_along_the_heart_and_cross():
     heart = short_axis()
     across = [np.column_stack([heart[:, 2], heart[:, n], heart[:, 1 - n]]) for n in (0, 1)]
     check_views(*(one_slice(body(45, 22, 0, 0.6), axes) for axes in across))
+
+
+def test_the_curve_of_two_views_takes_them_frame_by_frame_and_of_other_frames_it_is_of_the_first():
+    (four, _), (two, _) = (long_axis_heart(2, view, frames=4, size=64, mm=3.0)[1:] for view in (4, 2))
+    pairs = zip(four.labels, two.labels, strict=True)
+    expected = [volume_ml(*(profile(frame[0], (3.0, 3.0)) for frame in pair)) for pair in pairs]
+    assert known_curves(four, two)[AREA_LENGTH] == pytest.approx(expected)
+    three = replace(two, labels=two.labels[:3], status=two.status[:3])
+    assert known_curves(four, three)[AREA_LENGTH] == pytest.approx(known_curves(four)[AREA_LENGTH])
+    assert "frame by frame" in measure_study(four, second=two).to_dict()["conventions"]["curve"]
+    assert "first view alone" in measure_study(four, second=three).to_dict()["conventions"]["curve"]
+    assert "curve" not in measure_study(four).to_dict()["conventions"]
+
+
+def test_frames_that_one_of_two_views_lacks_are_not_in_the_curve():
+    (four, _), (two, _) = (long_axis_heart(2, view, frames=4, size=64, mm=3.0)[1:] for view in (4, 2))
+    status = two.status.copy()
+    status[1] = 0
+    found = known_curves(four, replace(two, status=status))[AREA_LENGTH]
+    assert np.isnan(found).tolist() == [False, True, False, False]
+
+
+def test_the_phases_that_were_fixed_in_the_second_view_count_and_must_exist():
+    (four, _), (two, _) = (long_axis_heart(2, view, frames=4, size=64, mm=3.0)[1:] for view in (4, 2))
+    one, other = (profile(truth.labels[frame, 0], (3.0, 3.0)) for truth, frame in ((four, 0), (two, 1)))
+    fixed = measure(four, ed=0, second=two, second_phases=(1, None))
+    assert fixed.lv_edv_area_length_ml == pytest.approx(volume_ml(one, other))
+    with pytest.raises(CardiacSegError, match="end-systolic frame 9 does not exist"):
+        measure(four, second=two, second_phases=(None, 9))
+
+
+def test_masks_that_lie_elsewhere_in_the_picture_have_the_same_profile():
+    labels = body(30, 15, 25, 0.6)
+    moved = np.roll(labels, (31, -34), (0, 1))
+    first, second = (profile(each, (1.2, 1.2)) for each in (labels, moved))
+    assert second.length_mm == pytest.approx(first.length_mm)
+    assert second.area_mm2 == pytest.approx(first.area_mm2)
+    assert np.subtract(second.base, first.base) == pytest.approx([-34, 31])
+    at_the_edge = labels[(labels == LV.value).any(axis=1).argmax() :]
+    assert profile(at_the_edge, (1.2, 1.2)).area_mm2 == pytest.approx(first.area_mm2)
 
 
 def test_a_beating_heart_ejects_by_area_and_length_what_it_ejects_in_truth():

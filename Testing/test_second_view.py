@@ -5,24 +5,25 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (the extra 'panel')")
 
-import numpy as np
-import pydicom
-from dicom_images import write_dicom
-from long_axis_heart import long_axis_heart
-from panel_work import MODULE, RUN, calm
-from scripted_engine import Engine
+import numpy as np  # noqa: E402
+import pydicom  # noqa: E402
+from dicom_images import write_dicom  # noqa: E402
+from long_axis_heart import long_axis_heart  # noqa: E402
+from panel_work import MODULE, RUN, calm  # noqa: E402
+from scripted_engine import Engine  # noqa: E402
 
-from CardiacSegLib import mrml
-from CardiacSegLib.cine import Cine, Segmentation, SlicePrediction, Status
-from CardiacSegLib.measures import Measures, measure
-from CardiacSegLib.mrml.labels import write_labels
+from CardiacSegLib import mrml  # noqa: E402
+from CardiacSegLib.cine import Cine, Segmentation, SlicePrediction, Status  # noqa: E402
+from CardiacSegLib.measures import Measures, measure  # noqa: E402
+from CardiacSegLib.mrml.labels import write_labels  # noqa: E402
 
 FRAMES = 6
 
@@ -213,6 +214,24 @@ def test_a_deleted_second_view_leaves_the_first_alone_and_its_shown_masks_alone_
     assert offered(panel) == []
 
 
+def test_nobody_waits_for_the_numbers_of_two_large_views(host, panel) -> None:
+    for cine, truth in (TWO, FOUR):
+        large = [np.roll(each.repeat(4, axis=1).repeat(4, axis=2), t, 2) for t, each in enumerate(truth.labels)] * 4
+        affine = cine.affine @ np.diag([0.25, 0.25, 1, 1])
+        frames, status = np.stack(large).astype(np.int16), np.full((24, 1), int(Status.PREDICTED), np.uint8)
+        view = Cine(frames, affine, np.arange(24.0), name=cine.name)
+        add(host, panel, view, Segmentation(np.stack(large), status, affine))
+    choose(host, panel, "2ch")
+    seconds = []
+    for step in range(3):
+        panel.session.second.set_slice(step, 0, np.roll(large[step][0], step + 1, 0), Status.CORRECTED)
+        began = time.thread_time()
+        panel.results.showNumbers()
+        seconds.append(time.thread_time() - began)
+    assert numbers(panel).volume_method == "area-length, two views"
+    assert min(seconds) <= 0.1
+
+
 # What does not fit
 
 
@@ -302,6 +321,18 @@ def dicom_views(host, panel: Any, folder: Path, same_study: bool = True) -> None
 def test_views_of_another_study_are_refused(host, panel, tmp_path) -> None:
     dicom_views(host, panel, tmp_path, same_study=False)
     assert refused(host, panel) == "2ch is of another study than 4ch. Measured is this view alone."
+
+
+def test_the_study_that_slicers_dicom_module_has_loaded_a_view_from_is_known(scene) -> None:
+    image = mrml.cine_to_scene(scene, FOUR[0])
+    study = mrml.open_study(mrml.scene_to_cine(image), image)
+    assert study.study_uid == ""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    parent = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "a study")
+    hierarchy.SetItemUID(parent, "DICOM", "1.2.3.4")
+    hierarchy.CreateItem(parent, image)
+    assert study.study_uid == "1.2.3.4"
+    study.close()
 
 
 def test_report_export_and_dicom_say_that_there_were_two_views(host, panel, tmp_path: Path) -> None:

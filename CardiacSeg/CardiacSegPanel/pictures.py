@@ -9,6 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from CardiacSegLib import strip
+from CardiacSegLib.anatomy import LV
+from CardiacSegLib.measures.volumes import AREA_LENGTH
 from CardiacSegLib.pictures import Curves, Field, bullseye_radius, draw_bullseye, draw_curves
 
 _BACKGROUND, _MARK = "#22252a", "#ffffff"
@@ -86,7 +88,8 @@ class CurvePicture(qt.QWidget):
         for name, (color, pieces) in drawn.lines.items():
             x, y = pieces[-1][-1]
             painter.setPen(_color(color))
-            painter.drawText(qt.QRect(int(x) + 6, int(y) - 8, 40, 16), qt.Qt.AlignLeft | qt.Qt.AlignVCenter, name)
+            short = LV.name if name == AREA_LENGTH else name  # the line above tells how
+            painter.drawText(qt.QRect(int(x) + 6, int(y) - 8, 40, 16), qt.Qt.AlignLeft | qt.Qt.AlignVCenter, short)
         painter.setPen(ink)
         painter.drawText(qt.QRect(0, 0, left, top), qt.Qt.AlignLeft, "ml")
         painter.drawText(qt.QRect(0, top + height + 2, left - 8, 16), qt.Qt.AlignLeft, drawn.x_unit)

@@ -9,7 +9,8 @@ al., J Am Soc Echocardiogr 2015;28:1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -23,6 +24,8 @@ FORMULAS = {1: "V = 8 A² / (3 pi L)", 2: "V = 8 A1 A2 / (3 pi L), L the shorter
 _LONG = np.cos(np.radians(60.0))
 _ALMOST_ALL = 0.95  # of the outline along the wall: the ring of a short-axis slice
 _HARDLY = 0.35  # of the outline along the wall: too little to tell the valve by it
+_AROUND = 2
+"""Pixels round the cavity in which a wall counts."""
 _ACROSS = np.cos(np.radians(30.0))
 
 
@@ -50,7 +53,9 @@ def shows_long_axis(segmentation: Segmentation) -> bool:
     """
     if segmentation.labels.shape[1] != 1 or not lies_along_heart(segmentation.affine):
         return False
-    rings = [_share_along_wall(frame[0]) for frame in segmentation.labels if (frame == LV.value).any()]
+    spacing = _spacing_of(segmentation)
+    found = [_cut_out(frame[0]) for frame in segmentation.labels]
+    rings = [_measured(one[0].tobytes(), one[0].shape, spacing)[1] for one in found if one is not None]
     return not rings or float(np.median(rings)) < _ALMOST_ALL
 
 
@@ -62,13 +67,37 @@ def lies_along_heart(affine: np.ndarray) -> bool:
 
 def profile(labels: np.ndarray, spacing: tuple[float, float]) -> Profile | None:
     """Area and length of the cavity in one frame; None where it has none. labels: (Y, X); spacing: (x, y) in mm."""
-    cavity = labels == LV.value
-    if not cavity.any():
+    found = _cut_out(labels)
+    if found is None:
         return None
-    scale = np.asarray(spacing, float)
+    part, corner = found
+    inside = _measured(part.tobytes(), part.shape, tuple(spacing))[0]
+    base, apex = (tuple(float(v + c) for v, c in zip(end, corner, strict=True)) for end in (inside.base, inside.apex))
+    return replace(inside, base=base, apex=apex)
+
+
+def _cut_out(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """The part of a slice that the profile depends on, with the (x, y) of its first pixel; None without a cavity."""
+    cavity = labels == LV.value
+    rows, columns = (np.flatnonzero(cavity.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    top, left = (max(int(index[0]) - _AROUND, 0) for index in (rows, columns))
+    part = labels[top : rows[-1] + 1 + _AROUND, left : columns[-1] + 1 + _AROUND]
+    return part.astype(np.uint8, copy=False), (left, top)
+
+
+@lru_cache(maxsize=256)
+def _measured(mask: bytes, shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[Profile, float]:
+    """The profile of what was cut out, and the share of its outline along the wall.
+
+    Kept for many masks, since after an edit of one frame all frames are asked for again, several times.
+    """
+    labels = np.frombuffer(mask, np.uint8).reshape(shape)
+    cavity, scale = labels == LV.value, np.asarray(spacing, float)
     outline, open_ = _outline(labels)
     outline = outline * scale
-    share = 1 - open_.mean()
+    share = 1 - float(open_.mean())
     valve = outline[_largest_group(outline, open_, 2.5 * scale.max())] if _HARDLY < share < 1 else outline[:0]
     if len(valve) > 1:
         base = _farthest_pair(valve).mean(axis=0)
@@ -77,13 +106,17 @@ def profile(labels: np.ndarray, spacing: tuple[float, float]) -> Profile | None:
         base, apex = _ends_of_axis(cavity, outline, scale)
     area = float(cavity.sum() * scale.prod())
     ends = [tuple(float(value) for value in point / scale) for point in (base, apex)]
-    return Profile(area, float(np.linalg.norm(apex - base)), *ends, from_wall=len(valve) > 1)
+    return Profile(area, float(np.linalg.norm(apex - base)), *ends, from_wall=len(valve) > 1), share
 
 
 def profiles(segmentation: Segmentation) -> list[Profile | None]:
     """The profile of every frame of a long-axis view."""
-    x_mm, y_mm = (float(size) for size in np.linalg.norm(segmentation.affine[:3, :2], axis=0))
-    return [profile(frame[0], (x_mm, y_mm)) for frame in segmentation.labels]
+    return [profile(frame[0], _spacing_of(segmentation)) for frame in segmentation.labels]
+
+
+def _spacing_of(segmentation: Segmentation) -> tuple[float, float]:
+    x_mm, y_mm = np.linalg.norm(segmentation.affine[:3, :2], axis=0)
+    return float(x_mm), float(y_mm)
 
 
 def volume_ml(first: Profile, second: Profile | None = None) -> float:
@@ -115,10 +148,6 @@ def check_views(first: Segmentation, second: Segmentation) -> None:
             f"The two views are only {np.degrees(np.arccos(min(across, 1.0))):.0f}° apart; "
             "give two that cross, such as 4-chamber and 2-chamber."
         )
-
-
-def _share_along_wall(labels: np.ndarray) -> float:
-    return 1 - float(_outline(labels)[1].mean())
 
 
 def _outline(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
