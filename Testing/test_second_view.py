@@ -157,6 +157,7 @@ def test_the_choice_comes_back_with_the_scene_and_opens_no_other_masks_to_view(h
     host.scene.Clear(0)
     host.load_scene(tmp_path / "scene.mrb")
     host.wait(lambda: panel.session.study is not None, RUN)
+    assert panel.session.second is not None  # before anybody can ask for a report
     calm(host, panel)
     assert panel.ui.secondCombo.currentText == "2ch"
     assert numbers(panel).lv_ef_area_length_percent == pytest.approx(before.lv_ef_area_length_percent)

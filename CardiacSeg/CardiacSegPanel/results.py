@@ -70,6 +70,7 @@ class ResultsSection:
             blocked = spin.blockSignals(True)
             spin.setValue(spin.minimum if value is None else value)
             spin.blockSignals(blocked)
+        self.views.refresh()
 
     def changed(self) -> None:
         """Something was edited: numbers follow soon, several edits in a row together; the walls when it is quiet."""
