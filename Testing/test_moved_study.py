@@ -84,7 +84,8 @@ def test_where_the_study_lies_is_only_asked_for_where_it_is_gone(host, panel, st
 def test_a_study_that_was_renamed_is_found_again_with_all_its_series(host, panel, study, tmp_path) -> None:
     moved = study.rename(tmp_path / "renamed")
     reopen(host, panel, tmp_path / "scene.mrb")
-    assert str(study) in panel.ui.goneLabel.text
+    assert panel.ui.goneLabel.text.startswith("The study was moved;")
+    assert panel.ui.goneLabel.toolTip == str(study)
     locate(host, panel, moved)
     assert not panel.ui.locateButton.visible
     assert not panel.ui.goneLabel.visible

@@ -92,10 +92,9 @@ class CineSection:
     def _showGone(self) -> None:
         """Say that the study has left its place, and let the user say where it is."""
         gone = self._origin is not None and self.panel.session.study is not None and self._origin.gone
-        text = _(
-            "The study is no longer at {path}; its other series, and what reports and DICOM need of it, are missing."
-        )
-        self.panel.write(self.ui.goneLabel, text.format(path=self._origin.path) if gone else "")
+        text = _("The study was moved; its other series, and what reports and DICOM need of it, are missing.")
+        self.panel.write(self.ui.goneLabel, text if gone else "")
+        self.ui.goneLabel.setToolTip(self._origin.path if gone else "")  # a long name would widen the panel
         self.ui.locateButton.setVisible(gone)
 
     def _offer(self) -> None:
