@@ -24,7 +24,6 @@ from CardiacSegLib.training.slices import (
     crop_window,
     cut,
     draw_slice,
-    made_worse,
     narrowed,
     slice_batches,
     spoilt,
@@ -228,7 +227,7 @@ def test_the_second_stage_is_spoilt_in_the_same_way_by_the_same_number() -> None
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
 
 
-def test_half_of_the_masks_are_spoilt_and_each_in_one_of_five_ways() -> None:
+def test_about_a_third_of_the_masks_is_spoilt_and_each_in_one_of_five_ways() -> None:
     masks = torch.zeros(3, 48, 48)
     masks[1, 12:30, 12:30], masks[1, 16:26, 16:26], masks[0, 16:26, 16:26], masks[2, 14:28, 31:40] = 1, 0, 1, 1
     before, kinds = masks.clone(), []
@@ -249,23 +248,8 @@ def test_half_of_the_masks_are_spoilt_and_each_in_one_of_five_ways() -> None:
             assert (won == 0).all()
             kinds.append("shrunk or with a hole")
     assert torch.equal(masks, before)
-    assert 0.4 < kinds.count("clean") / 400 < 0.6
+    assert 0.55 < kinds.count("clean") / 400 < 0.75
     assert all(kinds.count(kind) > 10 for kind in ("moved", "grown", "missing", "shrunk or with a hole"))
-
-
-def test_half_of_the_pictures_are_made_worse_for_the_first_stage() -> None:
-    generator = torch.Generator().manual_seed(0)
-    picture = torch.rand(1, 40, 40, generator=generator)
-    before, worse = picture.clone(), []
-    for seed in range(200):
-        found = made_worse(picture, np.random.default_rng(seed))
-        assert found.shape == picture.shape and found.dtype == picture.dtype and found.isfinite().all()
-        if not torch.equal(found, picture):
-            worse.append(found)
-    assert torch.equal(picture, before) and 80 < len(worse) < 120
-    assert len({round(float(w.mean()), 2) for w in worse}) > 20
-    detail = [float((w[..., 1:] - w[..., :-1]).std()) for w in worse]
-    assert min(detail) < 0.1 < float((picture[..., 1:] - picture[..., :-1]).std()) < max(detail)
 
 
 def test_nothing_found_can_be_spoilt_too() -> None:
