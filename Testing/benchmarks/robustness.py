@@ -89,6 +89,19 @@ def measure_study() -> Curves:
     return found
 
 
+def kept() -> dict[str, Curves]:
+    """What was measured so far, by "engines" and "study"."""
+    return json.loads(CURVES.read_text()) if CURVES.is_file() else {}
+
+
+def keep(group: str, found: Curves) -> None:
+    """Add to what was measured, also by a run that went on at the same time."""
+    curves = kept()
+    curves.setdefault(group, {}).update(found)
+    CURVES.parent.mkdir(parents=True, exist_ok=True)
+    CURVES.write_text(json.dumps(curves, indent=1))
+
+
 # Curves and tables ----------------------------------------------------------------------------------------------------
 
 LABELS = {
@@ -165,18 +178,14 @@ def main() -> None:
     if arguments.train:
         position.train_missing(arguments.steps)
         return
-    curves = json.loads(CURVES.read_text()) if CURVES.is_file() else {}
-    CURVES.parent.mkdir(parents=True, exist_ok=True)
     for card in cards_of(arguments.weights):
         began = time.monotonic()
-        curves.setdefault("engines", {})[card.name] = measure_engine(card)
-        CURVES.write_text(json.dumps(curves, indent=1))
+        keep("engines", {card.name: measure_engine(card)})
         print(f"{card.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     if arguments.study:
-        curves["study"] = measure_study()
-        CURVES.write_text(json.dumps(curves, indent=1))
+        keep("study", measure_study())
     if arguments.write:
-        for name, text in write_all(curves).items():
+        for name, text in write_all(kept()).items():
             print(f"\n{name}\n{text}")
             write_section(ROOT / "docs" / "results.md", name, text)
 
