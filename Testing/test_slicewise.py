@@ -54,7 +54,7 @@ class TwoStages(nn.Module):
 
     def __init__(self, second: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.config = SimpleNamespace(spacing_mm=SPACING, stride=32, margin=15)
+        self.config = SimpleNamespace(spacing_mm=SPACING, stride=32, margin=15, window=64)
         self.second = second
         self.seen: list[tuple[Tensor, Tensor]] = []
 
@@ -292,6 +292,42 @@ def test_specialists_may_find_what_the_first_stage_missed_and_take_away_what_it_
     answer = torch.from_numpy(np.stack([wanted[0][:, rows, columns] == v for v in (1, 2, 3)], axis=1)).float()
     network = TwoStages(lambda p, m: 40 * answer - 20)
     assert np.array_equal(found_by(CroCNetEngine("grey", network, CPU), cine_of(labels)), wanted)
+
+
+def test_a_first_stage_that_is_sure_is_heard_where_the_specialists_are_in_doubt() -> None:
+    labels = hearts(1, 2, (128, 128))
+    network = TwoStages(lambda p, m: 0 * m - 0.5)
+    assert np.array_equal(found_by(CroCNetEngine("grey", network, CPU), cine_of(labels)), labels)
+
+
+class Looks(TwoStages):
+    """A first stage that is in doubt about the RV in pictures of other sizes than its own; it remembers all sizes."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__(None)
+        self.config.window, self.sizes = window, []
+
+    def forward(self, pictures: Tensor, masks: Tensor | None = None) -> Tensor:
+        self.sizes.append(tuple(pictures.shape[-2:]))
+        found = by_brightness(pictures)
+        if self.sizes[-1] != (self.config.window, self.config.window):
+            in_doubt = torch.tensor([0.2, 0.0, 0.0, 0.0]).view(1, 4, 1, 1)
+            found = torch.where(found[:, 3:] > 0, in_doubt, found)
+        return found
+
+
+def test_in_a_large_picture_the_first_stage_looks_again_in_a_window_round_the_heart() -> None:
+    network, labels = Looks(64), hearts(1, 2, (128, 128))
+    found = found_by(CroCNetEngine("grey", network, CPU), cine_of(labels))
+    assert network.sizes == [(128, 128), (64, 64)]
+    assert np.array_equal(found, labels)
+
+
+def test_a_small_picture_is_continued_to_the_size_that_the_first_stage_knows_and_seen_once() -> None:
+    network, labels = Looks(160), hearts(1, 2, (96, 128))
+    found = found_by(CroCNetEngine("grey", network, CPU), cine_of(labels))
+    assert network.sizes == [(160, 160)]
+    assert np.array_equal(found, labels)
 
 
 def test_the_first_stage_alone_is_an_engine_too() -> None:

@@ -19,6 +19,10 @@ BATCH = 5
 """Slices that go through a network together; more gain nothing on a CPU and make a cancelled run linger."""
 
 
+SPECIALISTS = 0.6
+"""Their share in what CroCNet's stages find together: where both are sure, the specialists are right."""
+
+
 class SlicewiseEngine:
     """Finds the structures in every frame of a cine by itself; a frame's slices come out together.
 
@@ -47,9 +51,14 @@ class SlicewiseEngine:
         wanted = np.ones(cine.shape[:2], bool) if annotation is None else ~annotation.fixed
         return Predictions(self._frames(cine, wanted, start or (0, 0)), int(wanted.sum()))
 
+    @property
+    def smallest(self) -> int:
+        """The side in pixels to which smaller pictures are continued."""
+        return 0
+
     def _frames(self, cine: Cine, wanted: np.ndarray, start: Place) -> Iterator[SlicePrediction]:
         config = self.network.config
-        view = WholeView(cine, config.spacing_mm, config.stride)
+        view = WholeView(cine, config.spacing_mm, config.stride, self.smallest)
         for frame in sorted(np.flatnonzero(wanted.any(axis=1)), key=lambda t: abs(t - start[0])):
             labels, sure = self._stack(cine.frames[frame], view)
             for z in sorted(np.flatnonzero(wanted[frame]), key=lambda z: abs(z - start[1])):
@@ -74,28 +83,55 @@ class SlicewiseEngine:
 
 
 class CroCNetEngine(SlicewiseEngine):
-    """CroCNet: the first stage finds the heart in the stack, the specialists refine it in one crop for all slices."""
+    """CroCNet: the first stage finds the heart in the stack, the specialists refine it in one crop for all slices.
+
+    Attention compares a pixel with the whole picture, so the first stage is at its best in pictures of the size that it
+    was trained with: smaller ones are continued, and in larger ones it looks a second time, at such a window round the
+    heart. What both looks find is averaged, and so is what both stages find, in favour of the specialists.
+    """
 
     network: CroCNet
 
+    @property
+    def smallest(self) -> int:
+        return self.network.config.window
+
     def probabilities(self, pictures: Tensor) -> Tensor:
-        logits = in_batches(self.network, pictures).float()
-        sure = logits.sigmoid()
-        first = sure / sure.sum(dim=1, keepdim=True)
-        if self.network.second is None:
+        config = self.network.config
+        first = self._look(pictures)
+        window = heart_box(heart_of(first), config.margin, config.stride, config.window)
+        if window is not None and pictures[..., window[0], window[1]].shape != pictures.shape:
+            again = self._look(pictures[..., window[0], window[1]])
+            first = (first + pasted(again, first, window)) / 2
+        heart = heart_of(first)
+        box = heart_box(heart, config.margin, config.stride)
+        if self.network.second is None or box is None:
             return first
-        masks = first_masks(logits)
-        heart = largest_piece(masks.any(dim=1).cpu().numpy(), HEART_GAP)
-        box = heart_box(heart, self.network.config.margin, self.network.config.stride)
-        if box is None:
-            return first
-        masks = masks * torch.from_numpy(heart).to(masks)[:, None]
-        rows, columns = box
-        refined = in_batches(self.network, pictures[..., rows, columns], masks[..., rows, columns])
-        whole = torch.zeros_like(first)
-        whole[:, 0] = 1
-        whole[..., rows, columns] = fuse(refined)
-        return whole
+        masks = first_masks(first) * torch.from_numpy(heart).to(first)[:, None]
+        refined = in_batches(self.network, pictures[..., box[0], box[1]], masks[..., box[0], box[1]])
+        return first.lerp(pasted(fuse(refined), first, box), SPECIALISTS)
+
+    def _look(self, pictures: Tensor) -> Tensor:
+        """What the first stage finds: probabilities (Z, 4, H, W)."""
+        sure = in_batches(self.network, pictures).float().sigmoid()
+        return sure / sure.sum(dim=1, keepdim=True)
+
+
+Box = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def heart_of(probabilities: Tensor) -> np.ndarray:
+    """The largest piece (Z, H, W) of all that is more likely heart than background."""
+    return largest_piece(first_masks(probabilities).any(dim=1).cpu().numpy(), HEART_GAP)
+
+
+def pasted(part: Tensor, whole: Tensor, box: Box) -> Tensor:
+    """Probabilities in a box of the whole, round which all is background."""
+    found = torch.zeros_like(whole)
+    found[:, 0] = 1
+    found[..., box[0], box[1]] = part
+    return found
 
 
 def in_batches(network: nn.Module, *maps: Tensor) -> Tensor:
@@ -105,11 +141,11 @@ def in_batches(network: nn.Module, *maps: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def heart_box(heart: np.ndarray, margin: int, multiple: int) -> tuple[slice, slice] | None:
+def heart_box(heart: np.ndarray, margin: int, multiple: int, smallest: int = 0) -> Box | None:
     """Rows and columns of the heart (Z, H, W) with a margin on every side, or None where nothing was found.
 
     The box is clipped at the border of the picture, then grown within it to sides that are multiples of `multiple`, as
-    those of the picture are.
+    those of the picture are, and where the picture allows it at least `smallest`, which is one, too.
     """
     if not heart.any():
         return None
@@ -117,7 +153,7 @@ def heart_box(heart: np.ndarray, margin: int, multiple: int) -> tuple[slice, sli
     for axis, size in ((2, heart.shape[1]), (1, heart.shape[2])):
         shown = np.flatnonzero(heart.any(axis=(0, axis)))
         first, last = max(shown[0] - margin, 0), min(shown[-1] + 1 + margin, size)
-        side = -(-(last - first) // multiple) * multiple
+        side = max(-(-(last - first) // multiple) * multiple, min(smallest, size))
         first = min(max((first + last - side) // 2, 0), size - side)
         box.append(slice(int(first), int(first + side)))
     return box[0], box[1]

@@ -82,12 +82,15 @@ class View:
 
 
 class WholeView(View):
-    """The whole picture at a network's pixel size, continued on all sides to multiples of `multiple` pixels."""
+    """The whole picture at a network's pixel size, continued on all sides to multiples of `multiple` pixels.
 
-    def __init__(self, cine: Cine, spacing_mm: float, multiple: int) -> None:
+    smallest: what its sides have at least, such a multiple, too.
+    """
+
+    def __init__(self, cine: Cine, spacing_mm: float, multiple: int, smallest: int = 0) -> None:
         spans = []
         for size, mm in zip(cine.shape[2:], cine.spacing[[1, 0]], strict=True):
-            wide = int(np.ceil(size * mm / spacing_mm / multiple)) * multiple
+            wide = max(int(np.ceil(size * mm / spacing_mm / multiple)) * multiple, smallest)
             native = round(wide * spacing_mm / mm)
             first = (size - native) // 2
             spans.append((wide, (first, first + native)))

@@ -28,13 +28,15 @@ class CroCNetConfig:
 
     refine: "coupled" specialists, "uncoupled" (without cross attention), "single" (one network in the second stage) or
     "" (the first stage alone); width1, width2: channels of the first level of each stage; margin: pixels added to every
-    side of the heart's box; spacing_mm: pixel size for which the weights are made.
+    side of the heart's box; window: side of the pictures that the first stage is trained with, in pixels; spacing_mm:
+    pixel size for which the weights are made.
     """
 
     refine: str = "coupled"
     width1: int = 32
     width2: int = 16
     margin: int = 15
+    window: int = 160
     spacing_mm: float = 1.5
 
     @property

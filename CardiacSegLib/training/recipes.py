@@ -57,7 +57,7 @@ WIDE = 224
 """Side in pixels of the compact subjects of automatic networks, which have to know what is not the heart."""
 
 PICTURE = 160
-"""Side in pixels of their samples."""
+"""Side in pixels of the U-Net's samples."""
 
 CROP = 128
 """Side in pixels of the crops of CroCNet's second stage."""
@@ -81,7 +81,7 @@ def crocnet_recipe(size: str) -> Recipe:
         lambda: crocnet.CroCNet(config),
         config.spacing_mm,
         WIDE,
-        lambda sources, batch, seed: slice_batches(sources, batch, PICTURE, seed),
+        lambda sources, batch, seed: slice_batches(sources, batch, config.window, seed),
         lambda network, seed: SecondStageLoss(network.first, CROP, seed) if config.refine else FirstStageLoss(),
         lambda network: network.second if config.refine else network,
         "on top of weights of the size stage1" if config.refine else "",
