@@ -149,25 +149,26 @@ def test_another_study_is_not_taken_for_it(host, panel, study, tmp_path) -> None
     assert panel.session.study.status.sum() == Status.ANNOTATED
 
 
+def refused(host, panel, study: Path, place: Path) -> str:
+    """What is said of a place that is not taken for the study's; the study keeps its own."""
+    panel.cine.show(panel.session.study)
+    host.answer("OK")
+    locate(host, panel, place)
+    assert mrml.origin_of(panel.session.study.image).path == str(study)
+    return host.messages[-1]
+
+
 def test_a_study_that_lost_images_is_not_taken_for_it(host, panel, study, tmp_path) -> None:
     moved = study.rename(tmp_path / "renamed")
     next(moved.glob("1.5.1_*")).unlink()
-    panel.cine.show(panel.session.study)
-    host.answer("OK")
-    locate(host, panel, moved)
-    assert "does not hold the images" in host.messages[-1]
-    assert mrml.origin_of(panel.session.study.image).path == str(study)
+    assert "does not hold the images" in refused(host, panel, study, moved)
 
 
 def test_images_that_lie_elsewhere_now_are_not_taken_for_the_same(host, panel, study, tmp_path) -> None:
     moved = study.rename(tmp_path / "renamed")
     for path in moved.glob("1.5.*"):
         change(path, lambda data: setattr(data, "PixelSpacing", [3.0, 3.0]))
-    panel.cine.show(panel.session.study)
-    host.answer("OK")
-    locate(host, panel, moved)
-    assert "no longer the same images" in host.messages[-1]
-    assert mrml.origin_of(panel.session.study.image).path == str(study)
+    assert "no longer the same images" in refused(host, panel, study, moved)
 
 
 def test_no_choice_of_a_place_changes_nothing(host, panel, study, tmp_path) -> None:

@@ -18,9 +18,11 @@ from .view import WholeView
 BATCH = 5
 """Slices that go through a network together; more gain nothing on a CPU and make a cancelled run linger."""
 
-
 SPECIALISTS = 0.6
 """Their share in what CroCNet's stages find together: where both are sure, the specialists are right."""
+
+Box = tuple[slice, slice]
+"""Rows and columns."""
 
 
 class SlicewiseEngine:
@@ -117,10 +119,6 @@ class CroCNetEngine(SlicewiseEngine):
         return sure / sure.sum(dim=1, keepdim=True)
 
 
-Box = tuple[slice, slice]
-"""Rows and columns."""
-
-
 def heart_of(probabilities: Tensor) -> np.ndarray:
     """The largest piece (Z, H, W) of all that is more likely heart than background."""
     return largest_piece(first_masks(probabilities).any(dim=1).cpu().numpy(), HEART_GAP)
@@ -145,7 +143,7 @@ def heart_box(heart: np.ndarray, margin: int, multiple: int, smallest: int = 0) 
     """Rows and columns of the heart (Z, H, W) with a margin on every side, or None where nothing was found.
 
     The box is clipped at the border of the picture, then grown within it to sides that are multiples of `multiple`, as
-    those of the picture are, and where the picture allows it at least `smallest`, which is one, too.
+    those of the picture are. They have at least `smallest` pixels, such a multiple, too, where the picture has.
     """
     if not heart.any():
         return None
